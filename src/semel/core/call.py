@@ -1,0 +1,174 @@
+"""A call and what is known of it: who asked, under which key, for which tool, and how it stands.
+
+Knows the canonical form of arguments (RFC 8785) and what a key may look like; knows nothing of entries or nodes.
+"""
+
+import enum
+import hashlib
+import json
+from typing import Any
+
+import msgspec
+import rfc8785
+
+from semel.core.limits import Limits
+from semel.errors import BadArguments, BadKey, TooLarge
+
+JSON_INTEGER_MAX = 2**53 - 1
+"""RFC 8785 spells numbers as IEEE doubles; integers past this would lose digits, so they are marked and kept exact."""
+
+
+class Effect(enum.StrEnum):
+    """What running a tool again would do."""
+
+    READ = "read"
+    """Changes nothing."""
+    REPEATABLE = "repeatable"
+    """Again is harmless."""
+    ONCE = "once"
+    """Again would do it again; the default where nothing is said."""
+
+
+class Status(enum.StrEnum):
+    """How a call stands in the log; the first two are not outcomes."""
+
+    RUNNING = "running"
+    IN_DOUBT = "in_doubt"
+    OK = "ok"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+
+    @property
+    def final(self) -> bool:
+        """True if this is an outcome, which nothing changes any more."""
+        return self not in (Status.RUNNING, Status.IN_DOUBT)
+
+
+class NodeId(msgspec.Struct, frozen=True, array_like=True):
+    """One life of a node: a restarted process is not the one that died."""
+
+    name: str
+    incarnation: str
+
+    def __str__(self) -> str:
+        return f"{self.name}.{self.incarnation}"
+
+
+class CallId(msgspec.Struct, frozen=True, array_like=True):
+    """What makes two requests one call."""
+
+    caller: str
+    key: str
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One request to run a tool.
+
+    `arguments` is a JSON object as it came; `digest` is `digest_of(tool, arguments)`; `request` names the one
+    request that this is, so that the answer can say whether it caused the execution; `client` is what the
+    client program calls itself, for the audit alone.
+    """
+
+    id: CallId
+    tool: str
+    arguments: msgspec.Raw
+    digest: str
+    request: str
+    client: str = ""
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True):
+    """How a tool wants one call to be run: `lane` names the queue of calls that run one after the other."""
+
+    effect: Effect = Effect.ONCE
+    timeout_s: float = 60.0
+    lane: str | None = None
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the log says of one call; what the audit shows and a retry is told.
+
+    `execution_id` counts the calls in log order from 1. `intents` are the positions of its intents, oldest
+    first (none for a read); `position` is that of the entry that made it stand as it does. `arguments` and
+    `result` are JSON; a forgotten call has neither. Times are of the clock of the node that wrote the entry.
+    """
+
+    id: CallId
+    tool: str
+    arguments: msgspec.Raw
+    digest: str
+    request: str
+    client: str
+    effect: Effect
+    timeout_s: float
+    lane: str | None
+    execution_id: int
+    intents: tuple[int, ...]
+    position: int
+    term: int
+    attempt: int
+    executor: NodeId
+    status: Status
+    timestamp_ms: int
+    result: msgspec.Raw | None = None
+    duration_ms: float | None = None
+    reason: str | None = None
+    forgotten: bool = False
+
+
+def check_key(key: str, limits: Limits) -> None:
+    """Raise BadKey unless `key` is a printable name of 1 to `limits.key_chars_max` characters."""
+    if not key:
+        raise BadKey("the idempotency key is empty: leave it out, or give the call a name of its own")
+    if len(key) > limits.key_chars_max:
+        raise BadKey(
+            f"the idempotency key has {len(key)} characters, more than {limits.key_chars_max}: "
+            "send a hash of it instead. Nothing was run"
+        )
+    if not key.isprintable():
+        raise BadKey("the idempotency key has characters that cannot be printed: use letters, digits and signs")
+
+
+def encode_arguments(arguments: dict[str, Any], limits: Limits) -> msgspec.Raw:
+    """Return `arguments` as JSON bytes.
+
+    Raises:
+        BadArguments: a value is not JSON (NaN, for one).
+        TooLarge: the JSON is over `limits.arguments_bytes_max`.
+
+    """
+    try:
+        encoded = json.dumps(arguments, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadArguments(f"the arguments are not JSON: {error}. Nothing was run") from error
+    if len(encoded) > limits.arguments_bytes_max:
+        raise TooLarge(
+            f"the arguments are {len(encoded):,} bytes of JSON, more than {limits.arguments_bytes_max:,}: "
+            "store the data elsewhere and pass its name. Nothing was run"
+        )
+    return msgspec.Raw(encoded)
+
+
+def digest_of(tool: str, arguments: dict[str, Any]) -> str:
+    """Return the SHA-256 (hex) over the canonical form of a tool's name and its arguments (RFC 8785)."""
+    try:
+        canonical = rfc8785.dumps([tool, arguments])
+    except rfc8785.IntegerDomainError:
+        canonical = rfc8785.dumps([tool, _exact(arguments)])
+    return hashlib.sha256(canonical).hexdigest()
+
+
+def _exact(value: Any) -> Any:
+    """Return `value` with every integer that a double cannot hold marked and spelled out in digits."""
+    match value:
+        case bool():
+            return value
+        case int() if abs(value) > JSON_INTEGER_MAX:
+            return {"\x00integer": str(value)}
+        case dict():
+            return {name: _exact(inner) for name, inner in value.items()}
+        case list():
+            return [_exact(inner) for inner in value]
+        case _:
+            return value

@@ -1,0 +1,278 @@
+"""The ledger: what the entries add up to; the replicated state machine, one fold over the log.
+
+Every node folds the same entries in the same order into the same state, by rules that look at nothing else:
+no clock, no node's own name, no setting. Calls that are open are held here; calls that have ended are kept in
+an archive (a replica's table, or a dict), which may hold any number of them.
+
+The laws of the fold:
+
+1. The first outcome of a call in log order stands; a later one is evidence and changes nothing.
+2. An intent counts only in the reign of its executor; what a deposed leader wrote past its term is void.
+3. A call of a once tool has one intent; a second one is void, whoever wrote it.
+4. Doubt is a state and not an outcome: an outcome settles it, nothing else does.
+5. A key is forgotten by logged time alone.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol, assert_never
+
+import msgspec
+from msgspec.structs import replace
+
+from semel.core.call import CallId, Effect, NodeId, Record, Status
+from semel.core.entry import Doubted, Elected, Entry, Forgot, Founded, Intent, Outcome, Read, Resigned
+
+
+class Archive(Protocol):
+    """Remembers the record of every call, by call and for ever, until told to forget."""
+
+    def find(self, call: CallId) -> Record | None:
+        """Return the record of a call, if it is remembered."""
+        ...
+
+    def keep(self, record: Record) -> None:
+        """Remember a record in place of an earlier one of the same call."""
+        ...
+
+    def keep_evidence(self, position: int, outcome: Outcome) -> None:
+        """Remember an outcome that came too late to stand."""
+        ...
+
+    def forget(self, results_before_ms: int, keys_before_ms: int) -> None:
+        """Of calls that have ended: drop payloads of those begun before the one time, all before the other."""
+        ...
+
+    def open_records(self) -> Iterable[Record]:
+        """Return the records of all calls without an outcome."""
+        ...
+
+
+class Leader(msgspec.Struct, frozen=True):
+    """Who leads, where its peers reach it, and since which position."""
+
+    node: NodeId
+    url: str
+    position: int
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """The ledger without its calls; with an archive, a whole snapshot."""
+
+    position: int = 0
+    cluster: str = ""
+    cluster_id: str = ""
+    term: int = 0
+    leader: Leader | None = None
+    calls: int = 0
+    executions_by_node: dict[str, int] = {}
+
+
+class Ledger:
+    """The state after the entry at `totals.position`."""
+
+    def __init__(self, archive: Archive, totals: Totals | None = None) -> None:
+        """Start empty, or from a snapshot: its totals and the archive that was written with them."""
+        self._archive = archive
+        self.totals = totals or Totals()
+        self.open: dict[CallId, Record] = {}
+        self._by_intent: dict[int, CallId] = {}
+        for record in archive.open_records() if totals else ():
+            self._hold(record)
+
+    @property
+    def position(self) -> int:
+        """The last position that was folded."""
+        return self.totals.position
+
+    @property
+    def leader(self) -> Leader | None:
+        """Who leads in the current term, if anybody."""
+        return self.totals.leader
+
+    def find(self, call: CallId) -> Record | None:
+        """Return all that is known of a call."""
+        return self.open.get(call) or self._archive.find(call)
+
+    def apply(self, position: int, entry: Entry) -> Record | None:
+        """Fold the entry at `position`, the next one; return the record of the call that it changed, if any."""
+        assert position == self.position + 1, f"position {position} after {self.position}"
+        self.totals = replace(self.totals, position=position)
+        match entry:
+            case Founded():
+                if position == 1:
+                    self.totals = replace(self.totals, cluster=entry.cluster, cluster_id=entry.id)
+            case Elected():
+                if entry.term > self.totals.term:
+                    leader = Leader(entry.node, entry.url, position)
+                    self.totals = replace(self.totals, term=entry.term, leader=leader)
+            case Resigned():
+                if self._reigns(entry.node, entry.term):
+                    self.totals = replace(self.totals, leader=None)
+            case Intent():
+                return self._begin(position, entry)
+            case Outcome():
+                return self._settle(position, entry)
+            case Read():
+                return self._read(position, entry)
+            case Doubted():
+                return self._doubt(position, entry)
+            case Forgot():
+                self._archive.forget(entry.results_before_ms, entry.keys_before_ms)
+            case _:
+                assert_never(entry)
+        return None
+
+    def _reigns(self, node: NodeId, term: int) -> bool:
+        leader = self.totals.leader
+        return leader is not None and leader.node == node and self.totals.term == term
+
+    def _begin(self, position: int, entry: Intent) -> Record | None:
+        if not self._reigns(entry.executor, entry.term):
+            return None
+        known = self.find(entry.call.id)
+        if known is None:
+            execution_id = self._count(entry.executor, new_call=True)
+            return self._hold(_first_record(position, entry, execution_id))
+        if known.status is not Status.RUNNING or known.effect is Effect.ONCE:
+            return None
+        self._count(entry.executor, new_call=False)
+        return self._hold(
+            replace(
+                known,
+                intents=(*known.intents, position),
+                position=position,
+                term=entry.term,
+                attempt=known.attempt + 1,
+                executor=entry.executor,
+            )
+        )
+
+    def _settle(self, position: int, entry: Outcome) -> Record | None:
+        assert entry.status.final
+        call = self._by_intent.get(entry.intent)
+        if call is None:
+            self._archive.keep_evidence(position, entry)
+            return None
+        record = self.open.pop(call)
+        for intent in record.intents:
+            del self._by_intent[intent]
+        settled = replace(
+            record,
+            position=position,
+            executor=entry.executor,
+            status=entry.status,
+            result=entry.result,
+            duration_ms=entry.duration_ms,
+        )
+        self._archive.keep(settled)
+        return settled
+
+    def _read(self, position: int, entry: Read) -> Record | None:
+        if self.find(entry.call.id) is not None:
+            return None
+        record = _read_record(position, entry, self._count(entry.executor, new_call=True))
+        self._archive.keep(record)
+        return record
+
+    def _doubt(self, position: int, entry: Doubted) -> Record | None:
+        call = self._by_intent.get(entry.intent)
+        record = self.open[call] if call is not None else None
+        if record is None or record.intents[-1] != entry.intent or record.status is not Status.RUNNING:
+            return None
+        return self._hold(replace(record, position=position, status=Status.IN_DOUBT, reason=entry.reason))
+
+    def _hold(self, record: Record) -> Record:
+        self.open[record.id] = record
+        for intent in record.intents:
+            self._by_intent[intent] = record.id
+        self._archive.keep(record)
+        return record
+
+    def _count(self, executor: NodeId, *, new_call: bool) -> int:
+        by_node = self.totals.executions_by_node
+        self.totals = replace(
+            self.totals,
+            calls=self.totals.calls + new_call,
+            executions_by_node={**by_node, executor.name: by_node.get(executor.name, 0) + 1},
+        )
+        return self.totals.calls
+
+
+def _first_record(position: int, entry: Intent, execution_id: int) -> Record:
+    call = entry.call
+    return Record(
+        id=call.id,
+        tool=call.tool,
+        arguments=call.arguments,
+        digest=call.digest,
+        request=call.request,
+        client=call.client,
+        effect=entry.effect,
+        timeout_s=entry.timeout_s,
+        lane=entry.lane,
+        execution_id=execution_id,
+        intents=(position,),
+        position=position,
+        term=entry.term,
+        attempt=1,
+        executor=entry.executor,
+        status=Status.RUNNING,
+        timestamp_ms=entry.at_ms,
+    )
+
+
+def _read_record(position: int, entry: Read, execution_id: int) -> Record:
+    call = entry.call
+    return Record(
+        id=call.id,
+        tool=call.tool,
+        arguments=call.arguments,
+        digest=call.digest,
+        request=call.request,
+        client=call.client,
+        effect=Effect.READ,
+        timeout_s=entry.timeout_s,
+        lane=None,
+        execution_id=execution_id,
+        intents=(),
+        position=position,
+        term=entry.term,
+        attempt=1,
+        executor=entry.executor,
+        status=entry.status,
+        timestamp_ms=entry.at_ms - int(entry.duration_ms),
+        result=entry.result,
+        duration_ms=entry.duration_ms,
+    )
+
+
+class DictArchive:
+    """An archive in memory, for tests and for a node without a disk."""
+
+    def __init__(self) -> None:
+        self.records: dict[CallId, Record] = {}
+        self.evidence: dict[int, Outcome] = {}
+
+    def find(self, call: CallId) -> Record | None:
+        """Return the record of a call, if it is remembered."""
+        return self.records.get(call)
+
+    def keep(self, record: Record) -> None:
+        """Remember a record in place of an earlier one of the same call."""
+        self.records[record.id] = record
+
+    def keep_evidence(self, position: int, outcome: Outcome) -> None:
+        """Remember an outcome that came too late to stand."""
+        self.evidence[position] = outcome
+
+    def forget(self, results_before_ms: int, keys_before_ms: int) -> None:
+        """Of calls that have ended: drop payloads of those begun before the one time, all before the other."""
+        for record in [record for record in self.records.values() if record.status.final]:
+            if record.timestamp_ms < keys_before_ms:
+                del self.records[record.id]
+            elif record.timestamp_ms < results_before_ms and not record.forgotten:
+                self.records[record.id] = replace(record, arguments=msgspec.Raw(b"null"), result=None, forgotten=True)
+
+    def open_records(self) -> list[Record]:
+        """Return the records of all calls without an outcome."""
+        return [record for record in self.records.values() if not record.status.final]

@@ -1,0 +1,52 @@
+"""Every limit and every waiting time of the core, each with its reason, in one place."""
+
+import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node takes on and how long it waits; none of these can break a promise."""
+
+    key_chars_max: int = 256
+    """A key is a name, not a payload; 256 holds a UUID, a hash or a path of them."""
+
+    arguments_bytes_max: int = 16 * 2**20
+    """One call's arguments as JSON; more belongs into a file that the arguments name."""
+
+    result_bytes_max: int = 32 * 2**20
+    """One call's result as JSON; it is held by every node, and a picture or two must fit."""
+
+    concurrency_max: int = 256
+    """Tools running on one node at once; each may hold a thread."""
+
+    in_flight_max: int = 4096
+    """Calls that one node holds unanswered; over it the node says busy instead of growing."""
+
+    batch_entries_max: int = 512
+    """Entries in one append; past a few hundred, one fsync more costs less than the wait."""
+
+    batch_bytes_max: int = 4 * 2**20
+    """Payload in one append; keeps the wait behind a batch short. A larger single entry goes alone."""
+
+    attempts_max: int = 5
+    """Runs of a repeatable call whose executor is lost again and again, before that is its outcome."""
+
+    patience_s: float = 1.5
+    """A node whose pulse has not changed for this long is taken for gone: six missed beats."""
+
+    grace_s: float = 0.3
+    """A new leader waits this long for a late outcome before it says in doubt: an append in flight lands in less."""
+
+    hold_s: float = 30.0
+    """A call that cannot begin is held this long before it fails: longer than any election."""
+
+    forward_again_s: float = 0.5
+    """A forwarded call whose intent has not come back is forwarded again; repeats are harmless."""
+
+    forget_every_s: float = 600.0
+    """How often the leader writes down what may be forgotten: small steps, none of them long."""
+
+    result_retention_ms: int = 30 * 86_400_000
+    """Results are remembered for 30 days, longer than any client retries."""
+
+    key_retention_ms: int = 365 * 86_400_000
+    """A key without its result is a small row, remembered for a year, so that a stale retry never runs."""

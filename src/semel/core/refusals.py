@@ -1,0 +1,76 @@
+"""The texts of refusals and of results that the core itself gives: what was wrong, what to do, is a retry safe."""
+
+import msgspec
+
+from semel.core.call import Call, NodeId, Record
+from semel.core.message import Refusal
+from semel.errors import Busy, Draining, KeyReused, KeyStale, NoLeader, Undecided
+
+
+def key_reused(call: Call) -> Refusal:
+    """Return the answer to a key that names another call."""
+    return Refusal(
+        KeyReused.code,
+        f"the idempotency key {call.id.key!r} already names a call with another tool or other arguments: "
+        f"send {call.tool} with a key of its own. Nothing was run",
+    )
+
+
+def key_stale(record: Record) -> Refusal:
+    """Return the answer to a key whose result is forgotten."""
+    return Refusal(
+        KeyStale.code,
+        f"the call {record.id.key!r} ended ({record.status}) so long ago that its result is forgotten; it is never "
+        "run again under this key. Nothing was run",
+    )
+
+
+def busy(node: NodeId, in_flight_max: int) -> Refusal:
+    """Return the answer of a node that holds as many calls as it may."""
+    return Refusal(
+        Busy.code,
+        f"{node.name} holds {in_flight_max} unanswered calls, as many as it may: try again in a moment. "
+        "Nothing was run; retrying with the same key is safe",
+    )
+
+
+def not_begun(node: NodeId, hold_s: float) -> Refusal:
+    """Return the answer of a leader that had no room for a call in time."""
+    return Refusal(
+        Busy.code,
+        f"{node.name} had no room to begin the call for {hold_s:g} s: try again later. "
+        "Nothing was run; retrying with the same key is safe",
+    )
+
+
+def draining(node: NodeId) -> Refusal:
+    """Return the answer of a node that goes down on purpose."""
+    return Refusal(
+        Draining.code,
+        f"{node.name} is going down and takes no more calls: ask another node. "
+        "Nothing was run; retrying with the same key is safe",
+    )
+
+
+def no_leader(hold_s: float) -> Refusal:
+    """Return the answer to a call for which no leader was found."""
+    return Refusal(
+        NoLeader.code,
+        f"no leader was found for {hold_s:g} s: see `semel status`, and whether the log can be reached. "
+        "Nothing was run; retrying with the same key is safe",
+    )
+
+
+def undecided(hold_s: float) -> Refusal:
+    """Return the answer to a call of which this node has not heard again."""
+    return Refusal(
+        Undecided.code,
+        f"the call was passed on, and nothing was heard of it for {hold_s:g} s: it may have run or may yet run. "
+        "Retrying with the same key is safe and tells; a new key is not",
+    )
+
+
+def said(text: str) -> msgspec.Raw:
+    """Return a failed tool's result with a text, as JSON in the form of MCP's CallToolResult."""
+    result = {"content": [{"type": "text", "text": text}], "isError": True}
+    return msgspec.Raw(msgspec.json.encode(result))

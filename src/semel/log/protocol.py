@@ -1,0 +1,86 @@
+"""The log as the node sees it: an ordered, durable sequence of opaque entries, and a pulse beside it.
+
+Nothing here knows what an entry means. The laws that every engine keeps, and one contract suite checks:
+
+1. Positions are dense from 1. A committed entry never changes and never moves.
+2. `append` commits all of its entries or none, at `after + 1` onwards, and only if `after` is the last
+   position. When it returns, they are durable.
+3. `append` is idempotent: proposing the very same entries after the same position again returns the
+   same position once they are committed. So a caller that lost the answer proposes again until it knows.
+4. `follow` yields every entry after a position once, in order, without a gap, for ever.
+5. `tail` is linearizable: it sees every append that returned before it was asked.
+6. A pulse is liveness, never safety: it may be lost, late or stale, and nothing breaks.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Consecutive committed entries; `first` is the position of `entries[0]`, which exists."""
+
+    first: int
+    entries: Sequence[bytes]
+
+    @property
+    def last(self) -> int:
+        """The position of the last entry."""
+        return self.first + len(self.entries) - 1
+
+
+class Log(Protocol):
+    """One totally ordered, durable sequence of entries, shared by all nodes of a cluster."""
+
+    async def append(self, after: int, entries: Sequence[bytes]) -> int:
+        """Commit `entries` (one or more) after the position `after`; return the last position written.
+
+        Raises:
+            Conflict: `after` is not the last position, and these entries are not what stands there.
+            LogUnavailable: nothing is decided; propose the very same append again.
+            LogError: the log cannot be used any more, and its text says why.
+        """
+        ...
+
+    def follow(self, after: int) -> AsyncIterator[Batch]:
+        """Yield every entry after the position `after`, in order, waiting for new ones for ever.
+
+        A log that is out of reach for a while is waited for. Close the iterator to stop.
+
+        Raises:
+            LogDamaged: a position is missing, or the entries after `after` have been trimmed away.
+            LogError: the log cannot be used any more.
+        """
+        ...
+
+    async def tail(self) -> int:
+        """Return the last committed position (0 for an empty log), linearizable.
+
+        Raises:
+            LogUnavailable: it cannot be told for now.
+        """
+        ...
+
+    async def trim(self, before: int) -> None:
+        """Forget every entry below the position `before`; positions and the tail stay as they are.
+
+        The last entry is always kept, so `before` past the tail keeps it. Trimming twice is harmless.
+        """
+        ...
+
+    async def pulse(self, node: str, beat: bytes) -> None:
+        """Show `beat` as the newest sign of life of `node`; an older one is overwritten."""
+        ...
+
+    async def pulses(self) -> Mapping[str, bytes]:
+        """Return the newest beat of every node that has pulsed and has not retired."""
+        ...
+
+    async def retire(self, node: str) -> None:
+        """Take back the pulse of `node`, which leaves on purpose."""
+        ...
+
+    async def close(self) -> None:
+        """Give back files, threads and connections; harmless when repeated."""
+        ...

@@ -1,0 +1,40 @@
+"""What the door may ask of a node: take a call, show the tools, say how it stands. Implemented by `node.Node`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from semel.core.call import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """How a call stands in the log: its record (an outcome, or in doubt), and whether this request ran it."""
+
+    record: Record
+    replayed: bool
+
+
+class Backend(Protocol):
+    """One node, as the gateway sees it."""
+
+    def tools(self) -> Sequence[Mapping[str, Any]]:
+        """Return the tools of this node, as `Toolbox.tools` does."""
+        ...
+
+    async def call(
+        self, tool: str, arguments: Mapping[str, Any], *, key: str | None, caller: str, client: str = ""
+    ) -> Reply:
+        """Run a call once and return how it stands; made-up key if `key` is None.
+
+        Cancelling the await changes nothing: the call goes on, and the same key gets its outcome.
+
+        Raises:
+            CallError: the request is refused; nothing was run under it.
+            ClusterError: no outcome can be had just now; the same key may be sent again.
+        """
+        ...
+
+    def readiness(self) -> str | None:
+        """Return None if the node can take calls, else why not."""
+        ...
