@@ -116,6 +116,23 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     forgotten: bool = False
 
+    @property
+    def call(self) -> Call:
+        """The request that was executed, to run it again."""
+        return Call(
+            id=self.id,
+            tool=self.tool,
+            arguments=self.arguments,
+            digest=self.digest,
+            request=self.request,
+            client=self.client,
+        )
+
+    @property
+    def spec(self) -> Spec:
+        """How it is run."""
+        return Spec(effect=self.effect, timeout_s=self.timeout_s, lane=self.lane)
+
 
 def check_key(key: str, limits: Limits) -> None:
     """Raise BadKey unless `key` is a printable name of 1 to `limits.key_chars_max` characters."""

@@ -1,0 +1,267 @@
+"""The requests at one node: who waits for which call, and the way each call has come so far.
+
+Knows how a call gets to the leader and how its answer gets back. Knows nothing of entries or of running tools.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from semel.core.admission import Admission
+from semel.core.call import Call, CallId, Effect, NodeId, Record, Spec, Status
+from semel.core.message import Answer, Deny, Forward, Now, Output, Received, Refusal, Refuse, Send, Submitted
+from semel.core.refusals import busy, draining, key_reused, key_stale, no_leader, not_begun, undecided
+from semel.core.standing import Standing
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A call that somebody waits for here."""
+
+    call: Call
+    spec: Spec | Refusal
+    since_s: float
+    own: bool
+    """True if a client of this node asked, even if it has gone since."""
+    tickets: dict[int, str] = field(default_factory=dict)
+    """Ticket to the request behind it."""
+    senders: dict[NodeId, int] = field(default_factory=dict)
+    """Who forwarded it here, and the number of their last forward."""
+    forwards: int = 0
+    forwarded_s: float = 0.0
+    reading: bool = False
+
+
+class Requests:
+    """All calls that are waited for at one node. Effects go to `out`, in order."""
+
+    def __init__(self, standing: Standing, out: list[Output]) -> None:
+        self._standing = standing
+        self._out = out
+        self._waiting: dict[CallId, _Waiting] = {}
+        self._tickets: dict[int, CallId] = {}
+        self._queue = Admission()
+        self._reads = Admission()
+
+    @property
+    def answered(self) -> bool:
+        """True if no client waits for an answer."""
+        return not self._tickets
+
+    # What comes in.
+
+    def submit(self, given: Submitted, now: Now) -> None:
+        """Take a client's request: answer it from the ledger, join it to the same call, or set it on its way."""
+        call, standing = given.call, self._standing
+        known = standing.ledger.find(call.id)
+        waiting = self._waiting.get(call.id)
+        if self._digest_of(call, known) != call.digest:
+            self._out.append(Deny(given.ticket, key_reused(call)))
+        elif known is not None and known.forgotten:
+            self._out.append(Deny(given.ticket, key_stale(known)))
+        elif known is not None and known.status is not Status.RUNNING:
+            self._out.append(Answer(given.ticket, known, replayed=True))
+        elif waiting is not None:
+            self._attach(given.ticket, waiting, call.request)
+        elif standing.draining and known is None:
+            self._out.append(Deny(given.ticket, draining(standing.me)))
+        elif len(self._waiting) >= standing.limits.in_flight_max:
+            self._out.append(Deny(given.ticket, busy(standing.me, standing.limits.in_flight_max)))
+        else:
+            waiting = self._waiting[call.id] = _Waiting(call, given.spec, now.s, own=True)
+            self._attach(given.ticket, waiting, call.request)
+            self._route(waiting, now)
+
+    def abandon(self, ticket: int) -> None:
+        """Forget the client behind a ticket; its call goes on."""
+        call = self._tickets.pop(ticket, None)
+        if call is not None:
+            del self._waiting[call].tickets[ticket]
+
+    def receive(self, given: Received, now: Now) -> None:
+        """Take a peer's message; one that is late or for another leader is let go."""
+        leader = self._standing.ledger.leader
+        match given.message:
+            case Forward():
+                assert given.spec is not None
+                if self._standing.leads and self._standing.live:
+                    refusal = self._take(given.sender, given.message, given.spec, now)
+                    if refusal is not None:
+                        self._out.append(
+                            Send(given.sender, Refuse(given.message.call.id, given.message.number, refusal))
+                        )
+            case Refuse():
+                if leader is not None and leader.node == given.sender:
+                    self._refused(given.message)
+            case _:
+                assert_never(given.message)
+
+    def _take(self, sender: NodeId, forward: Forward, spec: Spec | Refusal, now: Now) -> Refusal | None:
+        """Take a forwarded call as the leader, or say why not; its sender learns the outcome from the log."""
+        call, standing = forward.call, self._standing
+        known = standing.ledger.find(call.id)
+        waiting = self._waiting.get(call.id)
+        if self._digest_of(call, known) != call.digest:
+            return key_reused(call)
+        if known is not None:
+            return key_stale(known) if known.forgotten else None
+        if waiting is not None:
+            waiting.senders[sender] = forward.number
+            return None
+        if standing.draining:
+            return None  # its sender will forward it to the next leader
+        if isinstance(spec, Refusal):
+            return spec
+        if len(self._waiting) >= standing.limits.in_flight_max:
+            return busy(standing.me, standing.limits.in_flight_max)
+        waiting = self._waiting[call.id] = _Waiting(call, spec, now.s, own=False)
+        waiting.senders[sender] = forward.number
+        self._queue.join(call.id)
+        return None
+
+    def _refused(self, message: Refuse) -> None:
+        """Pass the leader's refusal on, if it is of the last forward and the call has not begun after all."""
+        waiting = self._waiting.get(message.id)
+        if waiting is not None and message.number == waiting.forwards and message.id not in self._standing.ledger.open:
+            self._drop(waiting, message.refusal)
+
+    def _digest_of(self, call: Call, known: Record | None) -> str:
+        """Return the digest that the call's key stands for here; the call's own if the key is new."""
+        waiting = self._waiting.get(call.id)
+        return known.digest if known else waiting.call.digest if waiting else call.digest
+
+    def _attach(self, ticket: int, waiting: _Waiting, request: str) -> None:
+        waiting.own = True
+        waiting.tickets[ticket] = request
+        self._tickets[ticket] = waiting.call.id
+
+    # What the log says.
+
+    def settle(self, record: Record) -> None:
+        """Tell all who wait for a call how it stands now; those who meant another call by its key, that."""
+        waiting = self._waiting.get(record.id)
+        if record.lane is not None and record.status is not Status.RUNNING:
+            self._queue.free(record.lane)
+        if waiting is None:
+            return
+        if waiting.call.digest != record.digest:
+            self._drop(waiting, key_reused(waiting.call))
+        elif record.status is not Status.RUNNING:
+            self._leave(waiting)
+            for ticket, request in waiting.tickets.items():
+                self._out.append(Answer(ticket, record, replayed=request != record.request))
+
+    def settle_known(self) -> None:
+        """Answer what was asked before this node had read enough to know it."""
+        for call in list(self._waiting):
+            record = self._standing.ledger.find(call)
+            if record is not None:
+                self.settle(record)
+
+    def reroute(self, now: Now) -> None:
+        """Set every waiting call on its way anew, after an election or a resignation."""
+        self._queue.clear()
+        for waiting in list(self._waiting.values()):
+            if not self._standing.leads:
+                waiting.senders.clear()  # they forward to the new leader themselves
+                if not waiting.own:
+                    self._leave(waiting)
+                    continue
+            self._route(waiting, now)
+
+    # What may begin.
+
+    def reads(self, room: int) -> Iterator[tuple[Call, Spec]]:
+        """Yield up to `room` reads to run on this node, in order of arrival."""
+        while room > 0 and (call := self._reads.admit(lambda _: None, set())) is not None:
+            waiting = self._waiting.get(call)
+            if waiting is not None and isinstance(waiting.spec, Spec):
+                yield waiting.call, waiting.spec
+                room -= 1
+
+    def admit(self, room: int) -> Iterator[tuple[Call, Spec]]:
+        """Yield up to `room` calls whose intents may be written: no intent yet, and their lane is free."""
+        if not self._queue or room <= 0:
+            return
+        ledger, limits = self._standing.ledger, self._standing.limits
+        running = (record.lane for record in ledger.open.values() if record.status is Status.RUNNING)
+        busy_lanes = {lane for lane in running if lane is not None}
+        admitted: set[CallId] = set()
+        size_bytes = 0
+        while len(admitted) < room and size_bytes <= limits.batch_bytes_max:
+            call = self._queue.admit(self._lane_of, busy_lanes)
+            if call is None:
+                return
+            waiting = self._waiting.get(call)
+            if waiting is None or isinstance(waiting.spec, Refusal) or call in admitted or call in ledger.open:
+                continue
+            admitted.add(call)
+            size_bytes += len(waiting.call.arguments)
+            yield waiting.call, waiting.spec
+
+    def put_back(self, calls: Iterable[CallId]) -> None:
+        """Queue admitted calls again, whose intents did not get into the log."""
+        self._queue.put_back(calls)
+
+    def _lane_of(self, call: CallId) -> str | None:
+        waiting = self._waiting.get(call)
+        return waiting.spec.lane if waiting is not None and isinstance(waiting.spec, Spec) else None
+
+    # Time.
+
+    def tick(self, now: Now, proposed: set[CallId]) -> None:
+        """Forward again what was not heard of, and give up on what could not begin in time.
+
+        `proposed` are the calls whose intents are in an append that is not decided.
+        """
+        limits = self._standing.limits
+        for waiting in list(self._waiting.values()):
+            unheard = bool(waiting.forwards) and now.s - waiting.forwarded_s >= limits.forward_again_s
+            if waiting.call.id in self._standing.ledger.open or waiting.reading:
+                continue
+            if now.s - waiting.since_s >= limits.hold_s:
+                self._expire(waiting, proposed)
+            elif unheard and not self._standing.leads:
+                self._route(waiting, now)
+
+    def _expire(self, waiting: _Waiting, proposed: set[CallId]) -> None:
+        """Give up on a call that has not begun, saying no more than this node knows."""
+        hold_s = self._standing.limits.hold_s
+        if waiting.forwards or waiting.call.id in proposed:
+            self._drop(waiting, undecided(hold_s))
+        elif self._standing.leads:
+            self._drop(waiting, not_begun(self._standing.me, hold_s))
+        else:
+            self._drop(waiting, no_leader(hold_s))
+
+    # The ways that a call can go.
+
+    def _route(self, waiting: _Waiting, now: Now) -> None:
+        """Set a waiting call on its way: to this node's own queue, to the leader, or to wait for one."""
+        leader, spec, call = self._standing.ledger.leader, waiting.spec, waiting.call.id
+        if not self._standing.live or call in self._standing.ledger.open or waiting.reading:
+            return
+        if isinstance(spec, Spec) and spec.effect is Effect.READ:
+            waiting.reading = True
+            self._reads.join(call)
+        elif leader is None:
+            return
+        elif leader.node != self._standing.me:
+            waiting.forwards, waiting.forwarded_s = waiting.forwards + 1, now.s
+            self._out.append(Send(leader.node, Forward(waiting.call, waiting.forwards)))
+        elif isinstance(spec, Refusal):
+            self._drop(waiting, spec)
+        else:
+            self._queue.join(call)
+
+    def _drop(self, waiting: _Waiting, refusal: Refusal) -> None:
+        """Refuse a call to all who wait for it here."""
+        self._leave(waiting)
+        self._out.extend(Deny(ticket, refusal) for ticket in waiting.tickets)
+        for sender, number in waiting.senders.items():
+            self._out.append(Send(sender, Refuse(waiting.call.id, number, refusal)))
+
+    def _leave(self, waiting: _Waiting) -> None:
+        del self._waiting[waiting.call.id]
+        for ticket in waiting.tickets:
+            del self._tickets[ticket]

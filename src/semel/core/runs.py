@@ -1,0 +1,161 @@
+"""The runs of one node: tools at work, and the facts about them that are not in the log yet.
+
+A fact stays here and is proposed again and again until it is read back; no term can void it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import assert_never
+
+from semel.core.call import Call, CallId, Effect, NodeId, Record, Status
+from semel.core.entry import Doubted, Entry, Forgot, Outcome, Read
+from semel.core.limits import Limits
+from semel.core.message import Ended, Lost, Now, Output, Run
+from semel.core.refusals import said
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    call: Call
+    effect: Effect
+    timeout_s: float
+    term: int
+    attempt: int
+    intent: int | None
+
+
+class Runs:
+    """Tools that this node runs, and what came of them. Effects go to `out`, in order."""
+
+    def __init__(self, me: NodeId, limits: Limits, out: list[Output]) -> None:
+        self._me = me
+        self._limits = limits
+        self._out = out
+        self._running: dict[int, _Running] = {}
+        self._count = 0
+        self._facts: dict[tuple[str, int | CallId], Entry] = {}
+
+    @property
+    def room(self) -> int:
+        """How many more tools may run at once."""
+        return self._limits.concurrency_max - len(self._running)
+
+    @property
+    def none(self) -> bool:
+        """True if no tool is at work."""
+        return not self._running
+
+    @property
+    def facts(self) -> int:
+        """How many facts are still to be written."""
+        return len(self._facts)
+
+    # Beginning and end of a run.
+
+    def begin(self, record: Record) -> None:
+        """Start the tool of a call whose intent is this node's and stands in the log."""
+        intent = record.intents[-1]
+        self._start(_Running(record.call, record.effect, record.timeout_s, record.term, record.attempt, intent))
+
+    def read(self, call: Call, timeout_s: float, term: int) -> None:
+        """Start a tool that changes nothing, without an intent."""
+        self._start(_Running(call, Effect.READ, timeout_s, term, 1, None))
+
+    def cancel(self, record: Record, now: Now) -> None:
+        """State that an intent of this node was never begun, and never will be."""
+        text = f"{self._me.name} lost its lead between intent and start; the tool was not started. Use a new key"
+        self._state_outcome(record.intents[-1], Ended(0, Status.CANCELLED, said(text), 0.0), now)
+
+    def end(self, given: Ended | Lost, now: Now) -> CallId | None:
+        """Turn the end of a run into a fact; return the call instead if it is to be run again."""
+        running = self._running.pop(given.run)
+        match given:
+            case Ended():
+                self._state(running, given, now)
+            case Lost() if running.effect is Effect.ONCE:
+                assert running.intent is not None
+                doubt = Doubted(intent=running.intent, reason=given.reason, at_ms=now.ms)
+                self._facts["doubt", running.intent] = doubt
+            case Lost() if running.effect is Effect.REPEATABLE and running.attempt < self._limits.attempts_max:
+                return running.call.id
+            case Lost():
+                text = f"the tool was lost in attempt {running.attempt}: {given.reason}. Use a new key"
+                self._state(running, Ended(given.run, Status.ERROR, said(text), 0.0), now)
+            case _:
+                assert_never(given)
+        return None
+
+    def forget(self, now: Now) -> None:
+        """State what may be forgotten by now."""
+        self._facts["forgot", 0] = Forgot(
+            results_before_ms=now.ms - self._limits.result_retention_ms,
+            keys_before_ms=now.ms - self._limits.key_retention_ms,
+            at_ms=now.ms,
+        )
+
+    # Facts on their way into the log.
+
+    def to_write(self) -> Iterator[Entry]:
+        """Yield the oldest facts, as many as fit into one append."""
+        size_bytes = 0
+        for count, entry in enumerate(self._facts.values()):
+            size_bytes += _payload_bytes(entry)
+            if count == self._limits.batch_entries_max or (count and size_bytes > self._limits.batch_bytes_max):
+                return
+            yield entry
+
+    def written(self, entry: Entry) -> None:
+        """Let go of the fact that an entry of the log states."""
+        match entry:
+            case Outcome() if entry.executor == self._me:
+                self._facts.pop(("outcome", entry.intent), None)
+            case Read() if entry.executor == self._me:
+                self._facts.pop(("read", entry.call.id), None)
+            case Doubted():
+                self._facts.pop(("doubt", entry.intent), None)
+            case Forgot():
+                self._facts.pop(("forgot", 0), None)
+            case _:
+                pass
+
+    def _start(self, running: _Running) -> None:
+        self._count += 1
+        self._running[self._count] = running
+        self._out.append(
+            Run(self._count, running.call, running.timeout_s, running.term, running.attempt, running.intent)
+        )
+
+    def _state(self, running: _Running, ended: Ended, now: Now) -> None:
+        if running.intent is not None:
+            self._state_outcome(running.intent, ended, now)
+            return
+        self._facts["read", running.call.id] = Read(
+            call=running.call,
+            timeout_s=running.timeout_s,
+            status=ended.status,
+            result=ended.result,
+            term=running.term,
+            executor=self._me,
+            duration_ms=ended.duration_ms,
+            at_ms=now.ms,
+        )
+
+    def _state_outcome(self, intent: int, ended: Ended, now: Now) -> None:
+        self._facts["outcome", intent] = Outcome(
+            intent=intent,
+            status=ended.status,
+            result=ended.result,
+            executor=self._me,
+            duration_ms=ended.duration_ms,
+            at_ms=now.ms,
+        )
+
+
+def _payload_bytes(entry: Entry) -> int:
+    match entry:
+        case Outcome():
+            return len(entry.result)
+        case Read():
+            return len(entry.result) + len(entry.call.arguments)
+        case _:
+            return 0
