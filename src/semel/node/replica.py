@@ -34,6 +34,7 @@ CREATE TABLE calls (
 CREATE UNIQUE INDEX calls_by_key ON calls (caller, key);
 CREATE INDEX calls_by_tool ON calls (tool, execution_id);
 CREATE INDEX calls_by_time ON calls (timestamp_ms);
+CREATE UNIQUE INDEX calls_by_position ON calls (position);
 CREATE INDEX calls_not_ok ON calls (outcome, execution_id) WHERE outcome <> 'ok';
 CREATE TABLE evidence (
     position INTEGER PRIMARY KEY, intent INTEGER NOT NULL, outcome TEXT NOT NULL, result TEXT NOT NULL,

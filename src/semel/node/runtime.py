@@ -172,6 +172,11 @@ class Runtime:
 
     # What the gateway asks.
 
+    @property
+    def position(self) -> int:
+        """The last log position that the replica holds."""
+        return self._decider.ledger.position
+
     def tools(self) -> Sequence[Mapping[str, Any]]:
         """Return the tools of this node."""
         return self.toolbox.tools()
