@@ -42,8 +42,8 @@ def history(path: Path, wanted: Filter) -> Iterator[dict[str, Any]]:
         after = 0
         if wanted.limit is not None:
             newest = f"SELECT execution_id FROM calls WHERE {where} ORDER BY execution_id DESC LIMIT ?"
-            oldest = f"SELECT coalesce(min(execution_id), 1) FROM ({newest})"
-            after = connection.execute(oldest, (*values, wanted.limit)).fetchone()[0] - 1
+            oldest = f"SELECT coalesce(min(execution_id), ? + 1) FROM ({newest})"
+            after = connection.execute(oldest, (last, *values, wanted.limit)).fetchone()[0] - 1
         query = (
             f"SELECT {COLUMNS} FROM calls WHERE {where} AND execution_id > ? AND execution_id <= ? "
             f"ORDER BY execution_id LIMIT {PAGE_ROWS}"

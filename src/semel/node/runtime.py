@@ -61,6 +61,7 @@ from semel.log.protocol import Log
 from semel.node.backend import Reply
 from semel.node.peers import Peers
 from semel.node.replica import Replica
+from semel.node.status import Beat, cluster_status
 from semel.node.tools import Attempt, Gone, Toolbox
 
 TICK_S = 0.05
@@ -103,7 +104,7 @@ class Runtime:
         self._tickets: dict[int, asyncio.Future[Reply]] = {}
         self._requests = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._beats: dict[str, dict[str, Any]] = {}
+        self._beats: dict[str, Beat] = {}
 
     # Life.
 
@@ -234,47 +235,8 @@ class Runtime:
 
     def status(self) -> dict[str, Any]:
         """Return how the cluster stands as this node has read it; the shape of `semel status --json`."""
-        decider, totals, moment = self._decider, self._decider.ledger.totals, now()
-        me = self.identity.node.name
-        leader = totals.leader.node if totals.leader is not None else None
-        mine = {"url": self.identity.url, "position": totals.position, "tools": self.toolbox.fingerprint}
-        beats = {**self._beats, me: {**mine, "incarnation": self.identity.node.incarnation}}
-        nodes = [
-            {
-                "node": name,
-                "role": "leader" if node == leader else "follower",
-                "url": beat["url"],
-                "executions": totals.executions_by_node.get(name, 0),
-                "position": beat["position"],
-                "alive": decider.alive(node, moment),
-                "tools": beat["tools"],
-            }
-            for name, beat in sorted(beats.items())
-            for node in [NodeId(name, beat["incarnation"])]
-        ]
-        records = decider.ledger.open.values()
-        return {
-            "cluster": totals.cluster or self.identity.cluster,
-            "term": totals.term,
-            "leader": leader.name if leader is not None else None,
-            "position": totals.position,
-            "nodes": nodes,
-            "node": me,
-            "calls": totals.calls,
-            "running": sum(record.status == "running" for record in records),
-            "in_doubt": sum(record.status == "in_doubt" for record in records),
-            "ready": self.readiness() is None,
-            "warnings": self._warnings(nodes),
-        }
-
-    def _warnings(self, nodes: Sequence[Mapping[str, Any]]) -> list[str]:
-        trouble = self.readiness()
-        alive = [node for node in nodes if node["alive"]]
-        warnings = [trouble] if trouble is not None else []
-        if len({node["tools"] for node in alive}) > 1:
-            kinds = ", ".join(f"{node['node']}: {node['tools']}" for node in alive)
-            warnings.append(f"the nodes do not have the same tools ({kinds}); a call runs with the leader's")
-        return warnings
+        mine = self._beat()
+        return cluster_status(self._decider, {**self._beats, self.identity.node.name: mine}, self.readiness(), now())
 
     # What peers say (a `Listener`).
 
@@ -397,23 +359,22 @@ class Runtime:
             await self._pulse()
 
     async def _pulse(self) -> None:
-        beat = {
-            "incarnation": self.identity.node.incarnation,
-            "url": self.identity.url,
-            "position": self._decider.ledger.position,
-            "tools": self.toolbox.fingerprint,
-            "at_ms": now().ms,
-            "at_s": now().s,
-        }
-        await self._log.pulse(self.identity.node.name, msgspec.json.encode(beat))
-        seen = await self._log.pulses()
-        beats: dict[str, tuple[NodeId, str]] = {}
-        self._beats = {}
+        await self._log.pulse(self.identity.node.name, msgspec.json.encode(self._beat()))
+        self._beats, seen = {}, await self._log.pulses()
         for name, data in seen.items():
-            with contextlib.suppress(ValueError, KeyError, TypeError):  # a beat is a courtesy, whatever is in it
-                self._beats[name] = parsed = msgspec.json.decode(data, type=dict[str, Any])
-                beats[name] = NodeId(name, parsed["incarnation"]), data.decode()
+            with contextlib.suppress(ValueError):  # a beat is a courtesy, whatever is in it
+                self._beats[name] = msgspec.json.decode(data, type=Beat)
+        beats = {name: (NodeId(name, beat.incarnation), str(beat.at_s)) for name, beat in self._beats.items()}
         self._step(Pulsed(beats))
+
+    def _beat(self) -> Beat:
+        return Beat(
+            incarnation=self.identity.node.incarnation,
+            url=self.identity.url,
+            position=self._decider.ledger.position,
+            tools=self.toolbox.fingerprint,
+            at_s=now().s,
+        )
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
