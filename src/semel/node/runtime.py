@@ -157,7 +157,7 @@ class Runtime:
             return
         stream = self._log.follow(0)
         first = (await anext(stream)).entries[0]
-        await stream.aclose()  # type: ignore[attr-defined]  # every engine's is an async generator
+        await stream.aclose()
         founded = decode_entry(1, first)
         assert isinstance(founded, Founded)
         if founded.cluster != self.identity.cluster:
