@@ -7,12 +7,13 @@ Nothing here knows what an entry means. The laws that every engine keeps, and on
    position. When it returns, they are durable.
 3. `append` is idempotent: proposing the very same entries after the same position again returns the
    same position once they are committed. So a caller that lost the answer proposes again until it knows.
+   Once they are trimmed away this is forgotten: a Conflict says "read on", never "yours was not written".
 4. `follow` yields every entry after a position once, in order, without a gap, for ever.
 5. `tail` is linearizable: it sees every append that returned before it was asked.
 6. A pulse is liveness, never safety: it may be lost, late or stale, and nothing breaks.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,13 +44,14 @@ class Log(Protocol):
         """
         ...
 
-    def follow(self, after: int) -> AsyncIterator[Batch]:
+    def follow(self, after: int) -> AsyncGenerator[Batch, None]:
         """Yield every entry after the position `after`, in order, waiting for new ones for ever.
 
-        A log that is out of reach for a while is waited for. Close the iterator to stop.
+        A log that is out of reach for a while is waited for. Close the generator to stop.
 
         Raises:
-            LogDamaged: a position is missing, or the entries after `after` have been trimmed away.
+            LogDamaged: a position is missing, the entries after `after` have been trimmed away, or the log
+                ends before `after` (it is an older copy).
             LogError: the log cannot be used any more.
         """
         ...

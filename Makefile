@@ -1,0 +1,50 @@
+# Two commands do everything: `make demo` and `make test`. Both set up what they need.
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+SEEDS  ?= 20000
+
+.PHONY: help demo test check lint types imports sim mutants fire lock clean
+
+help:  ## show what there is to make
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+demo: $(READY)  ## three nodes, real clients, a killed leader: the main job, on the embedded log
+	@$(BIN)/semel demo
+
+test: $(READY)  ## the whole test suite, with coverage of the core
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --include='src/semel/core/*' --fail-under=100 --skip-covered
+
+check: lint types imports  ## lint, types and import rules
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+imports: $(READY)
+	$(BIN)/lint-imports --no-cache
+
+sim: $(READY)  ## the simulator over SEEDS=20000 seeds
+	$(BIN)/python -m semel.sim --seeds $(SEEDS)
+
+mutants: $(READY)  ## broken cores, each of which the judge must catch
+	$(BIN)/python -m semel.sim.mutants
+
+fire: $(READY)  ## kill -9 of the leader under load, twenty times over, with its figures
+	$(BIN)/python -m tests.processes.fire
+
+lock:  ## choose newest versions of all dependencies and pin them
+	scripts/lock
+
+clean:
+	rm -rf $(VENV) .coverage* .pytest_cache .mypy_cache .ruff_cache
+
+$(READY): requirements.lock pyproject.toml scripts/setup
+	@scripts/setup $(VENV)
+	@touch $@

@@ -1,0 +1,49 @@
+"""Chooses the log engine that a URL names; the one place where all engines are known."""
+
+from pathlib import Path
+from urllib.parse import unquote
+
+from semel.errors import UsageError
+from semel.log.memory import MemoryLog
+from semel.log.sqlite import SqliteLog
+
+SCHEMES = "memory:, sqlite:///absolute/path, sqlite:relative/path"
+
+
+async def open_log(url: str) -> MemoryLog | SqliteLog:
+    """Open the log at `url`.
+
+    Raises:
+        UsageError: the URL names no engine, or no place.
+        LogError: there is no usable log at that place, by its kind.
+    """
+    scheme, colon, place = url.partition(":")
+    match scheme.lower() if colon else "":
+        case "memory":
+            return _memory(place, url)
+        case "sqlite":
+            return await SqliteLog.open(_file(place, url))
+        case "etcd":
+            raise UsageError(f"{url}: etcd is not built yet; for now a log is one of {SCHEMES}")
+        case _:
+            raise UsageError(f"{url!r} names no log; a log is one of {SCHEMES}")
+
+
+def _memory(place: str, url: str) -> MemoryLog:
+    if place:
+        raise UsageError(f"{url}: memory: takes nothing after the colon; each one is a new, empty log")
+    return MemoryLog()
+
+
+def _file(place: str, url: str) -> Path:
+    path = unquote(place)
+    if path.startswith("//"):
+        path = path[2:]
+        if not path.startswith("/"):
+            raise UsageError(f"{url}: write sqlite:///absolute/path, or sqlite:relative/path without slashes in front")
+        path = "/" + path.lstrip("/")
+    if not path or path.endswith("/") or "\0" in path:
+        raise UsageError(f"{url}: name the file that holds the log, or is to hold it")
+    if "?" in place:
+        raise UsageError(f"{url}: a sqlite log has no options; write %3F for a question mark in a path")
+    return Path(path).expanduser()

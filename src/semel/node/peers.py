@@ -1,0 +1,186 @@
+"""The connections between nodes: WebSockets on a node's own port, one from each follower to the leader.
+
+They carry forwards to the leader and refusals back; a message may get lost, and the decisions allow for it.
+A connection that breaks and cannot be opened again is how a leader's death is noticed at once.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any, Protocol
+
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
+
+from semel.core.call import NodeId
+from semel.core.codec import decode_message, encode
+from semel.core.ledger import Leader
+from semel.core.message import Forward, Hello, Message, Refuse
+
+OUTBOX_MESSAGES_MAX = 8192
+"""Messages that wait for a connection; past it they are dropped and sent again by the decisions."""
+MESSAGE_BYTES_MAX = 32 * 2**20
+"""A forward carries a call's arguments, which have a limit of their own below this."""
+HELLO_TIMEOUT_S = 1.0
+"""A process that accepts and says nothing for this long is stalled; its missing pulse tells the rest."""
+RECONNECT_S = (0.0, 0.02, 0.1, 0.5)
+"""Waits before the first, second, … attempt; a dead process refuses the very first."""
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Transmit = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class Listener(Protocol):
+    """Who is told of what happens on the connections."""
+
+    def hello(self) -> Hello:
+        """Return how this node introduces itself."""
+        ...
+
+    def received(self, sender: NodeId, message: Forward | Refuse) -> None:
+        """Take a message."""
+        ...
+
+    def lost(self, node: NodeId) -> None:
+        """Note that this incarnation's process is gone."""
+        ...
+
+    def found(self, node: NodeId) -> None:
+        """Note that this incarnation answers."""
+        ...
+
+
+Outbox = asyncio.Queue[bytes]
+
+
+class Peers:
+    """All connections of one node. An ASGI application for the side that accepts."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._leader: Leader | None = None
+        self._link: asyncio.Task[None] | None = None
+        self._outboxes: dict[NodeId, Outbox] = {}
+
+    def follow(self, leader: Leader | None) -> None:
+        """Keep a connection to this leader and to no other; None for no connection at all."""
+        if leader == self._leader:
+            return
+        if self._link is not None:
+            self._link.cancel()
+        if self._leader is not None:
+            self._outboxes.pop(self._leader.node, None)
+        self._leader, self._link = leader, None
+        if leader is not None:
+            outbox = self._outboxes[leader.node] = Outbox(OUTBOX_MESSAGES_MAX)
+            self._link = asyncio.create_task(self._keep_link(leader, outbox), name=f"link to {leader.node}")
+
+    def send(self, to: NodeId, message: Forward | Refuse) -> None:
+        """Send a message if there is a way and room; it may get lost."""
+        outbox = self._outboxes.get(to)
+        if outbox is not None:
+            with contextlib.suppress(asyncio.QueueFull):
+                outbox.put_nowait(encode(message))
+
+    async def close(self) -> None:
+        """End the outgoing connection; accepted ones end with the server."""
+        link = self._link
+        self.follow(None)
+        if link is not None:
+            await asyncio.wait([link])
+
+    # The side that connects.
+
+    async def _keep_link(self, leader: Leader, outbox: Outbox) -> None:
+        attempt = 0
+        while True:
+            await asyncio.sleep(RECONNECT_S[min(attempt, len(RECONNECT_S) - 1)])
+            attempt += 1
+            try:
+                if await self._converse(leader, outbox):
+                    attempt = 0
+            except (ConnectionRefusedError, InvalidHandshake, InvalidURI):
+                self._listener.lost(leader.node)
+            except (OSError, TimeoutError, WebSocketException, ValueError):
+                pass  # cut or stalled: the log and the pulse decide what that means
+
+    async def _converse(self, leader: Leader, outbox: Outbox) -> bool:
+        """Exchange messages with the leader until the connection ends; return whether it was the leader."""
+        async with connect(
+            f"ws{leader.url.removeprefix('http')}/peer",
+            compression=None,
+            proxy=None,
+            max_size=MESSAGE_BYTES_MAX,
+            open_timeout=HELLO_TIMEOUT_S,
+            close_timeout=HELLO_TIMEOUT_S,
+            ping_interval=None,
+        ) as socket:
+            await socket.send(encode(self._listener.hello()))
+            async with asyncio.timeout(HELLO_TIMEOUT_S):
+                answer = decode_message(await socket.recv())
+            if not isinstance(answer, Hello) or answer.node != leader.node:
+                self._listener.lost(leader.node)
+                return False
+            self._listener.found(leader.node)
+            writer = asyncio.create_task(_drain(outbox, socket.send))
+            try:
+                async for data in socket:
+                    self._take(leader.node, decode_message(data))
+            finally:
+                writer.cancel()
+                await asyncio.wait([writer])
+            return True
+
+    # The side that accepts.
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Transmit) -> None:
+        """Serve one accepted WebSocket, which begins with the peer's Hello."""
+        assert scope["type"] == "websocket"
+        await receive()
+        if any(name == b"origin" for name, _ in scope["headers"]):
+            await send({"type": "websocket.close", "code": 1008, "reason": "nodes only, no browsers"})
+            return
+        await send({"type": "websocket.accept"})
+        try:
+            await self._serve(receive, send)
+        except ValueError as error:
+            await send({"type": "websocket.close", "code": 1008, "reason": str(error)[:100]})
+
+    async def _serve(self, receive: Receive, send: Transmit) -> None:
+        messages = _messages(receive)
+        peer = await anext(messages, None)
+        mine = self._listener.hello()
+        if not isinstance(peer, Hello) or peer.cluster != mine.cluster:
+            raise ValueError("a connection begins with the Hello of a node of this cluster")
+        await send({"type": "websocket.send", "bytes": encode(mine)})
+
+        async def transmit(data: bytes) -> None:
+            await send({"type": "websocket.send", "bytes": data})
+
+        outbox = self._outboxes[peer.node] = Outbox(OUTBOX_MESSAGES_MAX)
+        writer = asyncio.create_task(_drain(outbox, transmit))
+        try:
+            async for message in messages:
+                self._take(peer.node, message)
+        finally:
+            writer.cancel()
+            await asyncio.wait([writer])
+            if self._outboxes.get(peer.node) is outbox:
+                del self._outboxes[peer.node]
+
+    def _take(self, sender: NodeId, message: Message) -> None:
+        if isinstance(message, Hello):
+            raise ValueError("a second Hello on one connection")
+        self._listener.received(sender, message)
+
+
+async def _messages(receive: Receive) -> AsyncIterator[Message]:
+    while (event := await receive())["type"] == "websocket.receive":
+        yield decode_message(event.get("bytes") or event.get("text") or b"")
+
+
+async def _drain(outbox: Outbox, send: Callable[[bytes], Awaitable[None]]) -> None:
+    with contextlib.suppress(OSError, WebSocketException):  # the reading side notices the end
+        while True:
+            await send(await outbox.get())

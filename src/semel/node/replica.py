@@ -1,0 +1,219 @@
+"""The replica: this node's own durable copy of the ledger, a SQLite file that plain SQL can read.
+
+It is the archive that the ledger folds into, and the snapshot from which a restart goes on. It is no source
+of truth: what it lacks is folded again from the log, so its commits need no fsync, only to be whole.
+One process writes it; audit queries read it through connections of their own.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from semel.core.call import CallId, Effect, NodeId, Record, Status
+from semel.core.entry import Outcome
+from semel.core.ledger import Totals
+from semel.errors import ReplicaError
+
+APPLICATION_ID = 0x53454D52
+"""`SEMR` in the file's header tells a replica from any other SQLite file."""
+FORMAT = 1
+
+_SCHEMA = """
+CREATE TABLE calls (
+    execution_id INTEGER PRIMARY KEY, caller TEXT NOT NULL, key TEXT NOT NULL, tool TEXT NOT NULL, arguments TEXT,
+    digest TEXT NOT NULL, request TEXT NOT NULL, client TEXT NOT NULL, effect TEXT NOT NULL, timeout_s REAL NOT NULL,
+    lane TEXT, intents TEXT NOT NULL, position INTEGER NOT NULL, term INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    executor TEXT NOT NULL, incarnation TEXT NOT NULL, outcome TEXT NOT NULL, timestamp_ms INTEGER NOT NULL,
+    result TEXT, duration_ms REAL, reason TEXT, forgotten INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX calls_by_key ON calls (caller, key);
+CREATE INDEX calls_by_tool ON calls (tool, execution_id);
+CREATE INDEX calls_by_time ON calls (timestamp_ms);
+CREATE UNIQUE INDEX calls_by_position ON calls (position);
+CREATE INDEX calls_not_ok ON calls (outcome, execution_id) WHERE outcome <> 'ok';
+CREATE TABLE evidence (
+    position INTEGER PRIMARY KEY, intent INTEGER NOT NULL, outcome TEXT NOT NULL, result TEXT NOT NULL,
+    executor TEXT NOT NULL, timestamp_ms INTEGER NOT NULL
+);
+CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), totals TEXT NOT NULL);
+"""
+
+COLUMNS = (
+    "execution_id, caller, key, tool, arguments, digest, request, client, effect, timeout_s, lane, intents, position, "
+    "term, attempt, executor, incarnation, outcome, timestamp_ms, result, duration_ms, reason, forgotten"
+)
+
+_KEEP = f"""
+INSERT INTO calls ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+ON CONFLICT (execution_id) DO UPDATE SET intents = excluded.intents, position = excluded.position,
+    term = excluded.term, attempt = excluded.attempt, executor = excluded.executor,
+    incarnation = excluded.incarnation, outcome = excluded.outcome, result = excluded.result,
+    duration_ms = excluded.duration_ms, reason = excluded.reason
+"""
+
+
+class Replica:
+    """An archive on disk. Use it from one thread; `commit` makes all that was kept since one step."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the replica at `path`, whose folder exists.
+
+        Raises:
+            ReplicaError: it is damaged, foreign or newer, or cannot be written.
+        """
+        self.path = path
+        with self._guard():
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._prepare()
+
+    def _prepare(self) -> None:
+        connection = self._connection
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if tables and application != APPLICATION_ID:
+            raise ReplicaError(f"{self.path} is not a replica of semel: move it away; it was not touched")
+        if version > FORMAT:
+            raise ReplicaError(f"{self.path} has format {version}, newer than {FORMAT}: upgrade semel on this node")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if not tables:
+            header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
+            connection.executescript(f"BEGIN; {_SCHEMA} {header} COMMIT;")
+        connection.execute("BEGIN")
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise ReplicaError(
+                f"this node's replica {self.path} cannot be used: {error}. Nothing is lost, the log has it all: mend "
+                "the disk, or move the replica away and it is made anew from the log; then start the node again"
+            ) from error
+
+    def totals(self) -> Totals | None:
+        """Return the totals of the last commit, or None if there was none."""
+        with self._guard():
+            row = self._connection.execute("SELECT totals FROM state").fetchone()
+        return msgspec.json.decode(row[0], type=Totals) if row else None
+
+    def commit(self, totals: Totals) -> None:
+        """Make everything kept since the last commit, and `totals`, one whole step."""
+        with self._guard():
+            encoded = msgspec.json.encode(totals).decode()
+            self._connection.execute("INSERT OR REPLACE INTO state (one, totals) VALUES (1, ?)", (encoded,))
+            self._connection.execute("COMMIT")
+            self._connection.execute("BEGIN")
+
+    def close(self) -> None:
+        """Close the file; what was not committed is folded again at the next start."""
+        self._connection.close()
+
+    # The archive.
+
+    def find(self, call: CallId) -> Record | None:
+        """Return the record of a call, if it is remembered."""
+        query = f"SELECT {COLUMNS} FROM calls WHERE caller = ? AND key = ?"
+        with self._guard():
+            row = self._connection.execute(query, (call.caller, call.key)).fetchone()
+        return record_of(row) if row else None
+
+    def keep(self, record: Record) -> None:
+        """Remember a record in place of an earlier one of the same call."""
+        with self._guard():
+            self._connection.execute(_KEEP, _row_of(record))
+
+    def keep_evidence(self, position: int, outcome: Outcome) -> None:
+        """Remember an outcome that came too late to stand."""
+        row = (
+            position,
+            outcome.intent,
+            outcome.status.value,
+            bytes(outcome.result).decode(),
+            str(outcome.executor),
+            outcome.at_ms,
+        )
+        with self._guard():
+            self._connection.execute("INSERT OR REPLACE INTO evidence VALUES (?,?,?,?,?,?)", row)
+
+    def forget(self, results_before_ms: int, keys_before_ms: int) -> None:
+        """Of calls that have ended: drop payloads of those begun before the one time, all before the other."""
+        ended = "outcome NOT IN ('running', 'in_doubt')"
+        with self._guard():
+            self._connection.execute(f"DELETE FROM calls WHERE timestamp_ms < ? AND {ended}", (keys_before_ms,))
+            self._connection.execute(
+                "UPDATE calls SET arguments = 'null', result = NULL, forgotten = 1 "
+                f"WHERE timestamp_ms < ? AND NOT forgotten AND {ended}",
+                (results_before_ms,),
+            )
+
+    def open_records(self) -> list[Record]:
+        """Return the records of all calls without an outcome."""
+        query = f"SELECT {COLUMNS} FROM calls WHERE outcome <> 'ok' AND outcome IN ('running', 'in_doubt')"
+        with self._guard():
+            return [record_of(row) for row in self._connection.execute(query)]
+
+
+def _row_of(record: Record) -> tuple[Any, ...]:
+    return (
+        record.execution_id,
+        record.id.caller,
+        record.id.key,
+        record.tool,
+        bytes(record.arguments).decode(),
+        record.digest,
+        record.request,
+        record.client,
+        record.effect.value,
+        record.timeout_s,
+        record.lane,
+        json.dumps(record.intents),
+        record.position,
+        record.term,
+        record.attempt,
+        record.executor.name,
+        record.executor.incarnation,
+        record.status.value,
+        record.timestamp_ms,
+        None if record.result is None else bytes(record.result).decode(),
+        record.duration_ms,
+        record.reason,
+        record.forgotten,
+    )
+
+
+def record_of(row: tuple[Any, ...]) -> Record:
+    """Return the record that a row of `COLUMNS` holds."""
+    (
+        execution_id, caller, key, tool, arguments, digest, request, client, effect, timeout_s, lane, intents, position,
+        term, attempt, executor, incarnation, outcome, timestamp_ms, result, duration_ms, reason, forgotten,
+    ) = row  # fmt: skip
+    return Record(
+        id=CallId(caller, key),
+        tool=tool,
+        arguments=msgspec.Raw(arguments.encode()),
+        digest=digest,
+        request=request,
+        client=client,
+        effect=Effect(effect),
+        timeout_s=timeout_s,
+        lane=lane,
+        execution_id=execution_id,
+        intents=tuple(json.loads(intents)),
+        position=position,
+        term=term,
+        attempt=attempt,
+        executor=NodeId(executor, incarnation),
+        status=Status(outcome),
+        timestamp_ms=timestamp_ms,
+        result=None if result is None else msgspec.Raw(result.encode()),
+        duration_ms=duration_ms,
+        reason=reason,
+        forgotten=bool(forgotten),
+    )

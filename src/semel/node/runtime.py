@@ -1,0 +1,401 @@
+"""The runtime: the one event loop that feeds a node's decider and performs what it decides.
+
+It owns the clock, the tasks and the waiting clients. It decides nothing: every fact goes in as an input, every
+act comes out as an effect.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from semel.core.call import Call, CallId, NodeId, Spec, check_key, digest_of, encode_arguments
+from semel.core.codec import decode_entry, encode
+from semel.core.decider import Decider, Identity
+from semel.core.entry import Entry, Founded
+from semel.core.ledger import Ledger
+from semel.core.limits import Limits
+from semel.core.message import (
+    Abandoned,
+    Answer,
+    Append,
+    Appended,
+    Committed,
+    Deny,
+    Drained,
+    Ended,
+    Forward,
+    Hello,
+    Input,
+    Lost,
+    Now,
+    Output,
+    PeerFound,
+    PeerLost,
+    Pulsed,
+    Received,
+    Refusal,
+    Refuse,
+    Run,
+    Send,
+    Started,
+    Submitted,
+    Ticked,
+)
+from semel.errors import (
+    CallError,
+    ClusterMismatch,
+    Conflict,
+    Draining,
+    LogUnavailable,
+    ReplicaError,
+    SemelError,
+    by_code,
+)
+from semel.log.protocol import Log
+from semel.node.backend import Reply
+from semel.node.peers import Peers
+from semel.node.replica import Replica
+from semel.node.status import Beat, cluster_status
+from semel.node.tools import Attempt, Gone, Toolbox
+
+TICK_S = 0.05
+"""Well below every waiting time of the core."""
+PULSE_S = 0.25
+"""A sixth of the patience: a few may get lost."""
+PROPOSE_AGAIN_S = (0.01, 0.05, 0.2, 0.5)
+"""Waits before an undecided append is proposed again."""
+
+logger = logging.getLogger("semel")
+
+
+def now() -> Now:
+    """Return this machine's time."""
+    return Now(time.monotonic(), time.time_ns() // 1_000_000)
+
+
+class Runtime:
+    """One running node. `start` it, give it calls, `drain` it, `stop` it."""
+
+    def __init__(
+        self, *, log: Log, replica: Replica, toolbox: Toolbox, identity: Identity, limits: Limits | None = None
+    ) -> None:
+        """Take over an open log and replica and a started toolbox; nothing runs before `start`."""
+        self.identity = identity
+        self.limits = limits or Limits()
+        self.toolbox = toolbox
+        self.peers = Peers(self)
+        self.failed: asyncio.Future[SemelError] = asyncio.get_running_loop().create_future()
+        """Done when the node cannot go on, with the reason."""
+        self.trouble: str | None = None
+        """Why the log cannot be written just now, if so."""
+        self.changed = asyncio.Event()
+        """Set and replaced whenever the replica has committed something new."""
+        self._idle = asyncio.Event()
+        """Set once the node drains and owes nothing any more, or cannot go on."""
+        self._log = log
+        self._replica = replica
+        self._decider = Decider(identity, Ledger(replica, replica.totals()), self.limits)
+        self._tickets: dict[int, asyncio.Future[Reply]] = {}
+        self._requests = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._beats: dict[str, Beat] = {}
+
+    # Life.
+
+    async def start(self) -> None:
+        """Begin to follow the log and to take part in the cluster.
+
+        Raises:
+            ClusterMismatch: the log belongs to another cluster.
+            ReplicaError: the replica does not fit the log.
+            LogError: the log cannot be used.
+        """
+        tail = await self._log.tail()
+        await self._check_cluster(tail)
+        self._spawn(self._follow(), "follow")
+        self._step(Started(tail))
+        await self._pulse()
+        self._spawn(self._tick_for_ever(), "tick")
+        self._spawn(self._pulse_for_ever(), "pulse")
+
+    async def drain(self, patience_s: float) -> None:
+        """Take no new calls, let running tools end for up to `patience_s`, and resign."""
+        for hurry, limit_s in ((False, patience_s), (True, 2.0)):
+            self._step(Drained(hurry=hurry))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), limit_s)
+                break
+        for future in self._tickets.values():
+            if not future.done():
+                future.set_exception(Draining(f"{self.identity.node.name} went down; the same key may be sent again"))
+
+    async def stop(self) -> None:
+        """End all tasks; a node that was not drained leaves as if it had crashed."""
+        tasks, self._tasks = self._tasks, set()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self.peers.close()
+        if self._decider.draining:
+            await self._log.retire(self.identity.node.name)
+
+    async def _check_cluster(self, tail: int) -> None:
+        totals = self._decider.ledger.totals
+        if totals.position > tail:
+            raise ReplicaError(
+                f"this node's replica has {totals.position} entries, and the log only {tail}: the log was replaced or "
+                "has lost entries. If the log was replaced on purpose, move the node's folder away; else restore it"
+            )
+        if tail == 0:
+            return
+        stream = self._log.follow(0)
+        first = (await anext(stream)).entries[0]
+        await stream.aclose()
+        founded = decode_entry(1, first)
+        assert isinstance(founded, Founded)
+        if founded.cluster != self.identity.cluster:
+            raise ClusterMismatch(
+                f"the log belongs to the cluster {founded.cluster!r}, and this node is of {self.identity.cluster!r}: "
+                "name another --log, or this cluster with --cluster"
+            )
+        if totals.position and founded.id != totals.cluster_id:
+            raise ReplicaError(
+                f"this node's replica is of another log than this one (both of a cluster {founded.cluster!r}): "
+                "name the right --log, or move the node's folder away"
+            )
+
+    # What the gateway asks.
+
+    @property
+    def position(self) -> int:
+        """The last log position that the replica holds."""
+        return self._decider.ledger.position
+
+    def tools(self) -> Sequence[Mapping[str, Any]]:
+        """Return the tools of this node."""
+        return self.toolbox.tools()
+
+    def readiness(self) -> str | None:
+        """Return None if the node can take calls, else why not."""
+        if self.failed.done():
+            return str(self.failed.result())
+        if self._decider.draining:
+            return "this node is going down"
+        if not self._decider.live:
+            return f"this node is still reading the log (at position {self._decider.ledger.position})"
+        if self.trouble is not None:
+            return self.trouble
+        return None if self._decider.ledger.leader is not None else "no leader yet"
+
+    async def call(
+        self, tool: str, arguments: Mapping[str, Any], *, key: str | None, caller: str, client: str = ""
+    ) -> Reply:
+        """Run a call once and return how it stands; see `Backend.call`."""
+        call = self._call(tool, dict(arguments), key, caller, client)
+        if self.failed.done():
+            raise self.failed.result()
+        ticket = self._requests
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._tickets[ticket] = future
+        self._step(Submitted(ticket, call, self._spec(tool, arguments)))
+        try:
+            return await future
+        finally:
+            self._tickets.pop(ticket, None)
+            if future.cancelled():
+                self._step(Abandoned(ticket))
+
+    def _call(self, tool: str, arguments: dict[str, Any], key: str | None, caller: str, client: str) -> Call:
+        key = secrets.token_hex(16) if key is None else key
+        check_key(key, self.limits)
+        check_key(caller, self.limits)
+        encoded = encode_arguments(arguments, self.limits)
+        self._requests += 1
+        return Call(
+            id=CallId(caller, key),
+            tool=tool,
+            arguments=encoded,
+            digest=digest_of(tool, arguments),
+            request=f"{self.identity.node}/{self._requests}",
+            client=client,
+        )
+
+    def _spec(self, tool: str, arguments: Mapping[str, Any]) -> Spec | Refusal:
+        try:
+            return self.toolbox.examine(tool, arguments)
+        except CallError as error:
+            return Refusal(error.code, str(error))
+
+    def status(self) -> dict[str, Any]:
+        """Return how the cluster stands as this node has read it; the shape of `semel status --json`."""
+        mine = self._beat()
+        return cluster_status(self._decider, {**self._beats, self.identity.node.name: mine}, self.readiness(), now())
+
+    # What peers say (a `Listener`).
+
+    def hello(self) -> Hello:
+        """Return how this node introduces itself."""
+        return Hello(self._decider.ledger.totals.cluster_id, self.identity.node)
+
+    def received(self, sender: NodeId, message: Forward | Refuse) -> None:
+        """Take a peer's message."""
+        spec = None
+        if isinstance(message, Forward):
+            spec = self._spec(message.call.tool, msgspec.json.decode(message.call.arguments))
+        self._step(Received(sender, message, spec))
+
+    def lost(self, node: NodeId) -> None:
+        """Note that this incarnation's process is gone."""
+        self._step(PeerLost(node))
+
+    def found(self, node: NodeId) -> None:
+        """Note that this incarnation answers."""
+        self._step(PeerFound(node))
+
+    # The loop.
+
+    def _step(self, given: Input) -> None:
+        """Give the decider one input and perform its effects."""
+        if self.failed.done():
+            return
+        ledger = self._decider.ledger
+        position, leader = ledger.position, ledger.leader
+        try:
+            outputs = self._decider.step(given, now())
+            if ledger.position != position:
+                self._replica.commit(ledger.totals)
+                self.changed.set()
+                self.changed = asyncio.Event()
+        except SemelError as error:
+            self._fail(error)
+            return
+        if self._decider.live and (ledger.leader != leader or isinstance(given, Started)):
+            self._follow_leader()
+        for output in outputs:
+            self._perform(output)
+        if self._decider.draining and self._decider.idle:
+            self._idle.set()
+
+    def _follow_leader(self) -> None:
+        leader = self._decider.ledger.leader
+        self.peers.follow(None if leader is None or self._decider.leads else leader)
+        if leader is not None:
+            term = self._decider.ledger.totals.term
+            logger.info("%s leads in term %d", "this node" if self._decider.leads else leader.node.name, term)
+
+    def _perform(self, output: Output) -> None:
+        match output:
+            case Append():
+                self._spawn(self._append(output.after, output.entries), "append")
+            case Run():
+                self._spawn(self._run(output), f"run {output.call.tool}")
+            case Send():
+                self.peers.send(output.to, output.message)
+            case Answer():
+                future = self._tickets.get(output.ticket)
+                if future is not None and not future.done():
+                    future.set_result(Reply(output.record, output.replayed))
+            case Deny():
+                future = self._tickets.get(output.ticket)
+                if future is not None and not future.done():
+                    future.set_exception(by_code(output.refusal.code, output.refusal.message))
+
+    async def _append(self, after: int, entries: tuple[Entry, ...]) -> None:
+        """Propose the very same append until the log decides it."""
+        encoded = [encode(entry) for entry in entries]
+        committed, attempt = None, 0
+        while committed is None:
+            try:
+                await self._log.append(after, encoded)
+                committed = True
+            except Conflict:
+                committed = False
+            except LogUnavailable as error:
+                self._note_trouble(str(error))
+                await asyncio.sleep(PROPOSE_AGAIN_S[min(attempt, len(PROPOSE_AGAIN_S) - 1)])
+                attempt += 1
+        self._note_trouble(None)
+        self._step(Appended(after, committed))
+
+    def _note_trouble(self, trouble: str | None) -> None:
+        if trouble != self.trouble:
+            self.trouble = trouble
+            logger.warning("%s", trouble if trouble is not None else "the log can be written again")
+
+    async def _run(self, run: Run) -> None:
+        begun_s = time.monotonic()
+        ended = await self.toolbox.run(Attempt(run.call, run.term, run.attempt, run.timeout_s))
+        duration_ms = round((time.monotonic() - begun_s) * 1000, 3)
+        if isinstance(ended, Gone):
+            logger.warning("%s was lost while it ran: %s", run.call.tool, ended.reason)
+            self._step(Lost(run.run, ended.reason))
+        else:
+            self._step(Ended(run.run, ended.status, ended.result, duration_ms))
+
+    async def _follow(self) -> None:
+        async for batch in self._log.follow(self._decider.ledger.position):
+            if batch.last > self._decider.ledger.position:
+                entries = tuple(
+                    decode_entry(position, data) for position, data in enumerate(batch.entries, batch.first)
+                )
+                self._step(Committed(batch.first, entries))
+                await asyncio.sleep(0)  # a long replay lets others have their turn
+
+    async def _tick_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._step(Ticked())
+
+    async def _pulse_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(PULSE_S)
+            await self._pulse()
+
+    async def _pulse(self) -> None:
+        await self._log.pulse(self.identity.node.name, msgspec.json.encode(self._beat()))
+        self._beats, seen = {}, await self._log.pulses()
+        for name, data in seen.items():
+            with contextlib.suppress(ValueError):  # a beat is a courtesy, whatever is in it
+                self._beats[name] = msgspec.json.decode(data, type=Beat)
+        beats = {name: (NodeId(name, beat.incarnation), str(beat.at_s)) for name, beat in self._beats.items()}
+        self._step(Pulsed(beats))
+
+    def _beat(self) -> Beat:
+        return Beat(
+            incarnation=self.identity.node.incarnation,
+            url=self.identity.url,
+            position=self._decider.ledger.position,
+            tools=self.toolbox.fingerprint,
+            at_s=now().s,
+        )
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._reap)
+
+    def _reap(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, SemelError):
+            self._fail(error)
+        elif error is not None:
+            logger.error("a mistake in semel, please report it", exc_info=error)
+            self._fail(SemelError(f"a mistake in semel ended this node: {error!r}. Nothing is lost; start it again"))
+
+    def _fail(self, error: SemelError) -> None:
+        """Stop acting: the node is as if it had crashed, but can still say why."""
+        if not self.failed.done():
+            logger.error("this node cannot go on: %s", error)
+            self.failed.set_result(error)
+            self._idle.set()
+            for future in self._tickets.values():
+                if not future.done():
+                    future.set_exception(error)

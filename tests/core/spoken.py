@@ -1,0 +1,113 @@
+"""How scenes spell entries, effects and records: short lines that an engineer reads without a manual."""
+
+import json
+from typing import assert_never
+
+import msgspec
+
+from semel.core.call import CallId, NodeId, Record, Status
+from semel.core.entry import Doubted, Elected, Entry, Forgot, Founded, Intent, Outcome, Read, Resigned
+from semel.core.ledger import Ledger
+from semel.core.message import Answer, Deny, Forward, Refuse, Run, Send
+
+CALLER = "ann"
+"""The caller of a key that names none; `bob:k1` is the key k1 of bob."""
+
+
+def call_of(word: str) -> CallId:
+    caller, _, key = word.rpartition(":")
+    return CallId(caller or CALLER, key)
+
+
+def spell_call(call: CallId) -> str:
+    return call.key if call.caller == CALLER else f"{call.caller}:{call.key}"
+
+
+def spell_result(raw: msgspec.Raw | None) -> str:
+    """Return a result as it came, or the text of one that the core itself wrote."""
+    if raw is None:
+        return "(forgotten)"
+    result = json.loads(bytes(raw))
+    if isinstance(result, dict) and "content" in result:
+        return json.dumps(result["content"][0]["text"])
+    return json.dumps(result)
+
+
+def spell_entry(entry: Entry) -> str:
+    match entry:
+        case Founded():
+            return f"founded {entry.cluster}"
+        case Elected():
+            return f"elected {entry.node} in term {entry.term}"
+        case Resigned():
+            return f"resigned {entry.node} from term {entry.term}"
+        case Intent():
+            attempt = f", attempt {entry.attempt}" if entry.attempt > 1 else ""
+            lane = f", lane {entry.lane}" if entry.lane is not None else ""
+            what = f"{entry.call.tool} {bytes(entry.call.arguments).decode()}"
+            by = f"by {entry.executor} in term {entry.term}"
+            return f"intent {spell_call(entry.call.id)}: {what} ({entry.effect}{lane}) {by}{attempt}"
+        case Outcome():
+            return f"outcome of {entry.intent}: {entry.status} {spell_result(entry.result)} by {entry.executor}"
+        case Read():
+            what = f"{entry.call.tool} {bytes(entry.call.arguments).decode()}"
+            said = f"{entry.status} {spell_result(entry.result)}"
+            return f"read {spell_call(entry.call.id)}: {what} {said} by {entry.executor}"
+        case Doubted():
+            return f"doubted {entry.intent}: {entry.reason}"
+        case Forgot():
+            return f"forgot results before {entry.results_before_ms} ms, keys before {entry.keys_before_ms} ms"
+        case _:
+            assert_never(entry)
+
+
+def spell_effect(node: str, effect: Run | Send | Answer | Deny) -> str:
+    match effect:
+        case Run():
+            how = "a read" if effect.intent is None else f"intent {effect.intent}, attempt {effect.attempt}"
+            arguments = bytes(effect.call.arguments).decode()
+            return f"{node} starts run {effect.run}: {effect.call.tool} {arguments} ({how})"
+        case Send():
+            return f"{node} sends {effect.to}: {spell_message(effect.message)}"
+        case Answer():
+            replayed = ", replayed" if effect.replayed else ""
+            return f"{node} answers {effect.ticket}: {spell_standing(effect.record)}{replayed}"
+        case Deny():
+            return f"{node} denies {effect.ticket}: {effect.refusal.code}"
+        case _:
+            assert_never(effect)
+
+
+def spell_message(message: Forward | Refuse) -> str:
+    match message:
+        case Forward():
+            return f"forward {spell_call(message.call.id)} #{message.number}"
+        case Refuse():
+            return f"refuse {spell_call(message.id)} #{message.number}: {message.refusal.code}"
+        case _:
+            assert_never(message)
+
+
+def spell_standing(record: Record) -> str:
+    if record.status is Status.RUNNING:
+        return "running"
+    if record.status is Status.IN_DOUBT:
+        return f"in_doubt ({record.reason})"
+    return f"{record.status} {spell_result(record.result)}"
+
+
+def spell_ledger(ledger: Ledger, records: list[Record], evidence: list[int]) -> list[str]:
+    totals = ledger.totals
+    leader = f"leader {totals.leader.node}" if totals.leader else "no leader"
+    executions = " ".join(f"{name}={count}" for name, count in sorted(totals.executions_by_node.items()))
+    lines = [f"position {totals.position}, term {totals.term}, {leader}, executions {executions or 'none'}"]
+    for record in records:
+        intents = ", ".join(str(intent) for intent in record.intents)
+        how = f"intents {intents}" if intents else "a read"
+        lines.append(f"{spell_call(record.id)}: {spell_standing(record)}; {how}, {spell_who(record.executor, record)}")
+    lines += [f"evidence at {position}" for position in evidence]
+    return lines
+
+
+def spell_who(executor: NodeId, record: Record) -> str:
+    return f"execution {record.execution_id} by {executor}, stands since {record.position}"

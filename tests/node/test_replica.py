@@ -1,0 +1,160 @@
+"""The replica holds what the ledger keeps, survives a restart, and says clearly when it cannot be used."""
+
+import sqlite3
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from semel.core.call import Call, CallId, Effect, NodeId, Record, Status
+from semel.core.entry import Elected, Forgot, Founded, Intent, Outcome
+from semel.core.ledger import DictArchive, Ledger, Totals
+from semel.errors import ReplicaError
+from semel.node.replica import Replica
+
+N1 = NodeId("n1", "a")
+
+
+def call(key: str, tool: str = "charge") -> Call:
+    arguments = msgspec.Raw(b'{"amount": 5}')
+    return Call(id=CallId("shop", key), tool=tool, arguments=arguments, digest="d" + key, request="n1.a/1")
+
+
+def intent(key: str, *, at_ms: int = 1000, effect: Effect = Effect.ONCE) -> Intent:
+    return Intent(call=call(key), effect=effect, timeout_s=2.5, lane="x", term=1, attempt=1, executor=N1, at_ms=at_ms)
+
+
+def outcome(position: int, status: Status = Status.OK) -> Outcome:
+    result = msgspec.Raw(b'{"content": []}')
+    return Outcome(intent=position, status=status, result=result, executor=N1, duration_ms=1.5, at_ms=1010)
+
+
+HISTORY = [
+    Founded(cluster="semel", id="c1"),
+    Elected(term=1, node=N1, url="http://127.0.0.1:1", at_ms=1),
+    intent("k1"),
+    intent("k2", at_ms=2000),
+    outcome(3),
+    outcome(3, Status.ERROR),
+    intent("k3", at_ms=3000),
+    Forgot(results_before_ms=1500, keys_before_ms=500, at_ms=5000),
+]
+
+
+def fold(ledger: Ledger) -> Ledger:
+    for position, entry in enumerate(HISTORY[ledger.position :], ledger.position + 1):
+        ledger.apply(position, entry)
+    return ledger
+
+
+def comparable(record: Record | None) -> bytes:
+    return msgspec.json.encode(record)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "replica.db"
+
+
+def test_a_replica_and_a_dict_hold_the_same_after_the_same_entries(path: Path) -> None:
+    replica, archive = Replica(path), DictArchive()
+    on_disk, in_memory = fold(Ledger(replica)), fold(Ledger(archive))
+    assert on_disk.totals == in_memory.totals
+    for key in ("k1", "k2", "k3", "k4"):
+        name = CallId("shop", key)
+        assert comparable(replica.find(name)) == comparable(archive.find(name))
+    assert sorted(map(comparable, replica.open_records())) == sorted(map(comparable, archive.open_records()))
+    replica.close()
+
+
+def test_a_restart_goes_on_from_the_last_commit_and_folds_the_rest_again(path: Path) -> None:
+    replica = Replica(path)
+    ledger = Ledger(replica)
+    for position, entry in enumerate(HISTORY, 1):
+        ledger.apply(position, entry)
+        if position == 4:
+            replica.commit(ledger.totals)
+    replica.close()
+
+    again = Replica(path)
+    totals = again.totals()
+    assert totals is not None
+    assert totals.position == 4
+    restarted = Ledger(again, totals)
+    assert {record.id.key for record in restarted.open.values()} == {"k1", "k2"}
+    fold(restarted)
+    fresh = fold(Ledger(DictArchive()))
+    assert restarted.totals == fresh.totals
+    assert restarted.open.keys() == fresh.open.keys()
+    again.close()
+
+
+def test_a_new_replica_has_no_totals(path: Path) -> None:
+    replica = Replica(path)
+    assert replica.totals() is None
+    replica.commit(Totals(position=7, term=2))
+    assert replica.totals() == Totals(position=7, term=2)
+    replica.close()
+
+
+def test_a_late_outcome_is_kept_as_evidence(path: Path) -> None:
+    replica = Replica(path)
+    ledger = fold(Ledger(replica))
+    replica.commit(ledger.totals)
+    replica.close()
+    with sqlite3.connect(path) as connection:
+        rows = connection.execute("SELECT position, intent, outcome FROM evidence").fetchall()
+    connection.close()
+    assert rows == [(6, 3, "error")]
+
+
+def test_a_file_that_is_no_replica_is_refused_and_left_alone(path: Path) -> None:
+    path.write_bytes(b"these are somebody's notes, and no database" * 100)
+    before = path.read_bytes()
+    with pytest.raises(ReplicaError, match="cannot be used"):
+        Replica(path)
+    assert path.read_bytes() == before
+
+
+def test_somebody_elses_database_is_refused_and_left_alone(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE notes (text)")
+    connection.commit()
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(ReplicaError, match="not a replica"):
+        Replica(path)
+    assert path.read_bytes() == before
+
+
+def test_a_replica_of_a_newer_semel_is_refused(path: Path) -> None:
+    Replica(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.commit()
+    connection.close()
+    with pytest.raises(ReplicaError, match=r"format 99.*upgrade"):
+        Replica(path)
+
+
+def test_a_full_disk_is_a_clear_error_and_loses_no_commit(path: Path) -> None:
+    replica = Replica(path)
+    ledger = Ledger(replica)
+    for position, entry in enumerate(HISTORY[:3], 1):
+        ledger.apply(position, entry)
+    replica.commit(ledger.totals)
+    (pages,) = replica._connection.execute("PRAGMA page_count").fetchone()
+    replica._connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    def fill() -> None:
+        for number in range(4, 2000):
+            ledger.apply(number, intent(f"key-{number}"))
+
+    with pytest.raises(ReplicaError, match=r"full.*Nothing is lost"):
+        fill()
+    replica.close()
+    again = Replica(path)
+    totals = again.totals()
+    assert totals is not None
+    assert totals.position == 3
+    again.close()

@@ -1,0 +1,316 @@
+"""The runtime performs what the decider decides: calls are answered, trouble is said, a drain leaves no gap."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from semel.core.call import Effect, NodeId, Spec, Status
+from semel.core.decider import Identity
+from semel.core.limits import Limits
+from semel.core.message import Forward, Refuse
+from semel.errors import (
+    ClusterMismatch,
+    KeyReused,
+    LogDamaged,
+    LogNewer,
+    LogUnavailable,
+    ReplicaError,
+    UnknownTool,
+)
+from semel.log.memory import MemoryLog
+from semel.node.replica import Replica
+from semel.node.runtime import Runtime
+from semel.node.tools import Attempt, Done, Gone
+
+pytestmark = pytest.mark.anyio
+
+RESULT = msgspec.Raw(b'{"content": [], "isError": false}')
+
+
+class Tools:
+    """A toolbox whose one tool `work` ends when the test says so."""
+
+    def __init__(self, fingerprint: str = "same", effect: Effect = Effect.ONCE) -> None:
+        self.fingerprint = fingerprint
+        self.effect = effect
+        self.attempts: list[Attempt] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.ending: Done | Gone = Done(Status.OK, RESULT)
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def tools(self) -> Sequence[Mapping[str, Any]]:
+        return [{"name": "work"}]
+
+    def examine(self, tool: str, arguments: Mapping[str, Any]) -> Spec:
+        if tool != "work":
+            raise UnknownTool(f"there is no tool {tool!r}")
+        return Spec(effect=self.effect)
+
+    async def run(self, attempt: Attempt) -> Done | Gone:
+        self.attempts.append(attempt)
+        await self.gate.wait()
+        return self.ending
+
+
+class Cluster:
+    """Runtimes that share a log and reach each other without a network."""
+
+    def __init__(self, folder: Path, log: MemoryLog) -> None:
+        self.folder, self.log = folder, log
+        self.nodes: dict[str, Runtime] = {}
+
+    async def start(self, name: str, tools: Tools | None = None, *, cluster: str = "semel") -> Runtime:
+        node = Runtime(
+            log=self.log,
+            replica=Replica(self.folder / f"{name}.db"),
+            toolbox=tools or Tools(),
+            identity=Identity(NodeId(name, f"i{len(self.nodes)}"), f"http://{name}", cluster, "the-id"),
+            limits=Limits(grace_s=0.0, patience_s=0.6),
+        )
+        node.peers.follow = lambda leader: None  # type: ignore[method-assign]  # there is no network here
+        node.peers.send = lambda to, message: self._send(node, to, message)  # type: ignore[method-assign]
+        await node.start()
+        self.nodes[name] = node
+        return node
+
+    def _send(self, sender: Runtime, to: NodeId, message: Forward | Refuse) -> None:
+        receiver = self.nodes.get(to.name)
+        if receiver is not None:
+            asyncio.get_running_loop().call_soon(receiver.received, sender.identity.node, message)
+
+    async def crash(self, name: str) -> None:
+        await self.nodes.pop(name).stop()
+
+
+@asynccontextmanager
+async def cluster(folder: Path, log: MemoryLog | None = None) -> AsyncIterator[Cluster]:
+    made = Cluster(folder, log or MemoryLog())
+    try:
+        yield made
+    finally:
+        for node in made.nodes.values():
+            await node.stop()
+
+
+async def until(condition: Callable[[], Any], what: str) -> None:
+    try:
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(f"never: {what}") from None
+
+
+async def test_a_call_runs_once_and_its_retry_on_another_node_gets_the_same_answer(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        tools = Tools()
+        n1, n2 = await c.start("n1", tools), await c.start("n2")
+        first = await n1.call("work", {"a": 1}, key="k", caller="shop")
+        again = await n2.call("work", {"a": 1.0}, key="k", caller="shop")
+        assert (first.replayed, again.replayed) == (False, True)
+        assert first.record.execution_id == again.record.execution_id == 1
+        assert len(tools.attempts) == 1
+
+
+async def test_a_follower_forwards_to_the_leader_and_answers_from_the_log(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        leader_tools, tools = Tools(), Tools()
+        await c.start("n1", leader_tools)
+        await until(lambda: c.nodes["n1"].readiness() is None, "n1 leads")
+        n2 = await c.start("n2", tools)
+        reply = await n2.call("work", {}, key="k", caller="shop")
+        assert reply.record.executor.name == "n1"
+        assert (len(leader_tools.attempts), len(tools.attempts)) == (1, 0)
+        assert not reply.replayed
+
+
+async def test_the_same_key_with_other_arguments_is_refused(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        node = await c.start("n1")
+        await node.call("work", {"a": 1}, key="k", caller="shop")
+        with pytest.raises(KeyReused, match="'k' already names a call"):
+            await node.call("work", {"a": 2}, key="k", caller="shop")
+
+
+async def test_an_unknown_tool_leaves_no_trace_and_its_key_is_free(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        await c.start("n1")
+        await until(lambda: c.nodes["n1"].readiness() is None, "n1 leads")
+        n2 = await c.start("n2")
+        for node in (c.nodes["n1"], n2):
+            with pytest.raises(UnknownTool):
+                await node.call("play", {}, key="k", caller="shop")
+        assert (await n2.call("work", {}, key="k", caller="shop")).record.execution_id == 1
+
+
+async def test_a_client_that_goes_away_changes_nothing_and_its_retry_gets_the_outcome(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        tools = Tools()
+        tools.gate.clear()
+        node = await c.start("n1", tools)
+        asking = asyncio.create_task(node.call("work", {}, key="k", caller="shop"))
+        await until(lambda: tools.attempts, "the tool runs")
+        asking.cancel()
+        await asyncio.wait([asking])
+        tools.gate.set()
+        reply = await node.call("work", {}, key="k", caller="shop")
+        assert reply.record.status is Status.OK
+        assert reply.replayed
+        assert len(tools.attempts) == 1
+
+
+async def test_a_crash_between_intent_and_outcome_puts_a_once_call_in_doubt(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        tools, others = Tools(), Tools()
+        tools.gate.clear()
+        n1 = await c.start("n1", tools)
+        await until(lambda: n1.readiness() is None, "n1 leads")
+        n2 = await c.start("n2", others)
+        asking = asyncio.create_task(n2.call("work", {}, key="k", caller="shop"))
+        await until(lambda: tools.attempts, "the tool runs")
+        await c.crash("n1")
+        reply = await asyncio.wait_for(asking, 10)
+        assert reply.record.status is Status.IN_DOUBT
+        assert reply.record.reason == "n1 was lost between intent and outcome"
+        assert others.attempts == []
+        assert n2.status()["in_doubt"] == 1
+
+
+async def test_a_crash_in_the_middle_of_a_repeatable_call_runs_it_again_elsewhere(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        tools, others = Tools(effect=Effect.REPEATABLE), Tools(effect=Effect.REPEATABLE)
+        tools.gate.clear()
+        n1 = await c.start("n1", tools)
+        await until(lambda: n1.readiness() is None, "n1 leads")
+        n2 = await c.start("n2", others)
+        asking = asyncio.create_task(n2.call("work", {}, key="k", caller="shop"))
+        await until(lambda: tools.attempts, "the tool runs")
+        await c.crash("n1")
+        reply = await asyncio.wait_for(asking, 10)
+        assert (reply.record.status, reply.record.attempt, reply.record.executor.name) == (Status.OK, 2, "n2")
+
+
+async def test_an_upstream_that_dies_in_the_middle_puts_a_once_call_in_doubt(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        tools = Tools()
+        tools.ending = Gone("the server exited with code 3")
+        node = await c.start("n1", tools)
+        reply = await node.call("work", {}, key="k", caller="shop")
+        assert reply.record.status is Status.IN_DOUBT
+        assert reply.record.reason == "the server exited with code 3"
+
+
+async def test_a_drained_leader_lets_its_tools_end_and_hands_over_at_once(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        tools = Tools()
+        tools.gate.clear()
+        n1 = await c.start("n1", tools)
+        await until(lambda: n1.readiness() is None, "n1 leads")
+        n2 = await c.start("n2")
+        asking = asyncio.create_task(n1.call("work", {}, key="k", caller="shop"))
+        await until(lambda: tools.attempts, "the tool runs")
+        draining = asyncio.create_task(n1.drain(10))
+        await until(lambda: n1.readiness() == "this node is going down", "n1 drains")
+        tools.gate.set()
+        await draining
+        assert (await asking).record.status is Status.OK
+        await until(lambda: n2.status()["leader"] == "n2", "n2 leads")
+        assert n2.status()["term"] == 2
+        await c.crash("n1")
+
+
+async def test_a_log_that_is_out_of_reach_is_said_and_the_append_is_proposed_again(tmp_path: Path) -> None:
+    class Full(MemoryLog):
+        full = False
+
+        async def append(self, after: int, entries: Sequence[bytes]) -> int:
+            if self.full:
+                raise LogUnavailable("the disk is full")
+            return await super().append(after, entries)
+
+    log = Full()
+    async with cluster(tmp_path, log) as c:
+        node = await c.start("n1")
+        await until(lambda: node.readiness() is None, "n1 leads")
+        log.full = True
+        asking = asyncio.create_task(node.call("work", {}, key="k", caller="shop"))
+        await until(lambda: node.readiness() == "the disk is full", "the trouble is said")
+        assert node.status()["warnings"] == ["the disk is full"]
+        log.full = False
+        assert (await asyncio.wait_for(asking, 10)).record.status is Status.OK
+        await until(lambda: node.readiness() is None, "the trouble is over")
+
+
+async def test_a_node_of_another_cluster_is_refused(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        node = await c.start("n1")
+        await until(lambda: node.readiness() is None, "n1 leads")
+        with pytest.raises(ClusterMismatch, match=r"'semel'.*'other'"):
+            await c.start("n2", cluster="other")
+
+
+async def test_a_replica_that_is_ahead_of_its_log_is_refused(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        node = await c.start("n1")
+        await node.call("work", {}, key="k", caller="shop")
+        await c.crash("n1")
+        c.log = MemoryLog()
+        with pytest.raises(ReplicaError, match="lost entries"):
+            await c.start("n1")
+
+
+async def test_a_replica_of_another_log_is_refused(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        await c.start("n1")
+        await until(lambda: c.nodes["n1"].readiness() is None, "n1 leads")
+        await c.crash("n1")
+        c.log = MemoryLog()
+        await c.log.append(0, [b'{"type":"founded","v":1,"cluster":"semel","id":"another"}', b'{"type":"?"}'])
+        with pytest.raises(ReplicaError, match="another log"):
+            await c.start("n1")
+
+
+@pytest.mark.parametrize(
+    ("entry", "error"),
+    [(b'{"type":"elected","v":2,"what":"is this"}', LogNewer), (b"garbage", LogDamaged)],
+)
+async def test_an_entry_that_cannot_be_read_stops_the_node_and_says_why(
+    tmp_path: Path, entry: bytes, error: type[Exception]
+) -> None:
+    async with cluster(tmp_path) as c:
+        node = await c.start("n1")
+        await until(lambda: node.readiness() is None, "n1 leads")
+        await c.log.append(await c.log.tail(), [entry])
+        assert isinstance(await asyncio.wait_for(asyncio.shield(node.failed), 10), error)
+        assert "position 3" in str(node.readiness())
+        with pytest.raises(error):
+            await node.call("work", {}, key="k", caller="shop")
+
+
+async def test_nodes_whose_tools_differ_are_shown_in_the_status(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        n1 = await c.start("n1", Tools("one"))
+        await c.start("n2", Tools("two"))
+        await until(lambda: "n1: one, n2: two" in str(n1.status()["warnings"]), "a warning that names both")
+
+
+async def test_a_restarted_node_goes_on_from_its_replica(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        node = await c.start("n1")
+        for key in ("a", "b", "c"):
+            await node.call("work", {}, key=key, caller="shop")
+        await c.crash("n1")
+        node = await c.start("n1")
+        reply = await node.call("work", {}, key="b", caller="shop")
+        assert reply.replayed
+        assert reply.record.execution_id == 2
+        assert (await node.call("work", {}, key="d", caller="shop")).record.execution_id == 4

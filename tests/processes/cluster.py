@@ -1,0 +1,126 @@
+"""A cluster of real `semel serve` processes on loopback, for tests that kill them."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SERVER = Path(__file__).with_name("server.py")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def until(condition: Any, *, limit_s: float = 15.0, what: str = "the condition") -> Any:
+    """Return the first true value of `condition()`, asked again and again for up to `limit_s`."""
+    async with asyncio.timeout(limit_s):
+        while True:
+            with contextlib.suppress(OSError):
+                if value := await asyncio.to_thread(condition):
+                    return value
+            await asyncio.sleep(0.02)
+    raise AssertionError(f"{what} did not come true in {limit_s} s")
+
+
+def get_json(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=3) as response:
+        return json.load(response)
+
+
+def get_audit(url: str) -> list[dict[str, Any]]:
+    with urllib.request.urlopen(f"{url}/v1/audit", timeout=30) as response:
+        return [json.loads(line) for line in response]
+
+
+@dataclass
+class ClusterProcesses:
+    """Nodes by name; each keeps its port and its data over restarts."""
+
+    folder: Path
+    target: Path = SERVER
+    extra: tuple[str, ...] = ()
+    ports: dict[str, int] = field(default_factory=dict)
+    processes: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
+
+    @property
+    def effects(self) -> Path:
+        return self.folder / "effects"
+
+    @property
+    def urls(self) -> list[str]:
+        return [self.url(name) for name in self.ports]
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.ports[name]}"
+
+    def effect_lines(self) -> list[str]:
+        return self.effects.read_text().splitlines() if self.effects.exists() else []
+
+    async def start(self, *names: str) -> None:
+        """Start nodes and wait until each of them is ready."""
+        for name in names:
+            await self.launch(name)
+        for name in names:
+            await until(lambda name=name: get_json(f"{self.url(name)}/readyz"), what=f"{name} to be ready")
+
+    async def launch(self, name: str) -> None:
+        port = self.ports.setdefault(name, free_port())
+        log = self.folder / f"{name}.out"
+        with log.open("ab") as out:
+            self.processes[name] = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "semel", "serve", str(self.target), "--node", name),
+                *("--log", f"sqlite://{self.folder}/log.db", "--listen", f"127.0.0.1:{port}", *self.extra),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env={**os.environ, "EFFECTS": str(self.effects)},
+                start_new_session=True,
+            )
+
+    def status(self, name: str) -> dict[str, Any]:
+        status: dict[str, Any] = get_json(f"{self.url(name)}/v1/status")
+        return status
+
+    async def leader(self, *, among: list[str] | None = None) -> str:
+        """Return the leader's name as soon as a live node knows one that lives."""
+        live = among or [name for name, process in self.processes.items() if process.returncode is None]
+
+        def find() -> str | None:
+            leader = self.status(live[0])["leader"]
+            return leader if leader in live else None
+
+        found: str = await until(find, what="a leader")
+        return found
+
+    async def kill(self, name: str) -> None:
+        """Kill a node as a power cut would."""
+        process = self.processes[name]
+        process.kill()
+        await process.wait()
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        self.processes[name].send_signal(number)
+
+    async def stop(self) -> None:
+        """End every process that was started here."""
+        for process in self.processes.values():
+            if process.returncode is None:
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+        for process in self.processes.values():
+            try:
+                await asyncio.wait_for(process.wait(), 20)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
