@@ -13,7 +13,7 @@ The laws:
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from semel.core.call import Call, CallId, Effect, NodeId, Record, Spec, Status
@@ -57,11 +57,22 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class _Proposal:
-    """An append that the log has not decided yet."""
+    """An append that the log has not decided yet, or that it has committed and not given back yet."""
 
     after: int
     entries: tuple[Entry, ...]
     sent_s: float
+    committed: bool = False
+
+    @property
+    def last(self) -> int:
+        """The position of its last entry, if it is committed."""
+        return self.after + len(self.entries)
+
+    @property
+    def intents(self) -> int:
+        """How many tools would start with it."""
+        return sum(isinstance(entry, Intent) for entry in self.entries)
 
     @property
     def calls(self) -> list[CallId]:
@@ -155,14 +166,15 @@ class Decider:
     # What the log says.
 
     def _appended(self, given: Appended, now: Now) -> None:
-        proposal, self._proposal = self._proposal, None
+        proposal = self._proposal
         assert proposal is not None
         assert proposal.after == given.after
         if not given.committed:
-            self._fence = max(self._fence, given.after + 1)
+            self._proposal = None
+            self._fence = given.after + 1
             self._requests.put_back(proposal.calls)
             return
-        self._fence = max(self._fence, given.after + len(proposal.entries))
+        self._proposal = replace(proposal, committed=True)
         # An acknowledgement that took long may be old news: act on what the log gives back by itself.
         if now.s - proposal.sent_s < self.limits.patience_s:
             self._fold_all(given.after + 1, proposal.entries, now)
@@ -229,10 +241,14 @@ class Decider:
 
     def _pump(self, now: Now) -> None:
         """Start reads; propose the next batch, if none is in flight and all that is known to be there was read."""
+        proposal = self._proposal
+        if proposal is not None and proposal.committed and self.ledger.position >= proposal.last:
+            proposal = self._proposal = None
         if self.live:
-            for call, spec in self._requests.reads(self._runs.room):
+            promised = proposal.intents if proposal is not None else 0
+            for call, spec in self._requests.reads(self._runs.room - promised):
                 self._runs.read(call, spec.timeout_s, self.ledger.totals.term)
-        if self._proposal is None and self.live and self.ledger.position >= self._fence:
+        if proposal is None and self.live and self.ledger.position >= self._fence:
             entries = self._batch(now)
             if entries:
                 self._proposal = _Proposal(self.ledger.position, entries, now.s)
