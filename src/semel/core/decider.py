@@ -14,6 +14,7 @@ The laws:
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import assert_never
 
 from semel.core.call import Call, CallId, Effect, NodeId, Record, Spec, Status
@@ -255,21 +256,33 @@ class Decider:
                 self._out.append(Append(self.ledger.position, entries))
 
     def _batch(self, now: Now) -> tuple[Entry, ...]:
+        if self.ledger.position == 0:
+            return () if self.draining else (self._founded(), self._elected(now))
         entries = list(self._runs.to_write())
+        room = self.limits.batch_entries_max - len(entries)
         if self.leads and not self.draining:
-            attempts = list(self._attempts(now))
-            room = min(self._runs.room - len(attempts), self.limits.batch_entries_max - len(entries))
-            entries += attempts
-            entries += (self._intent(call, spec, 1, now) for call, spec in self._requests.admit(room))
+            entries += self._beginnings(room, now)
         elif self.leads:
-            if self._hurry or (self._runs.none and len(entries) == self._runs.facts):
+            if room > 0 and (self._hurry or (self._runs.none and len(entries) == self._runs.facts)):
                 entries.append(Resigned(term=self.ledger.totals.term, node=self.identity.node, at_ms=now.ms))
-        elif self._stands(now):
-            if self.ledger.position == 0:
-                entries.append(Founded(cluster=self.identity.cluster, id=self.identity.cluster_id))
-            term, me = self.ledger.totals.term + 1, self.identity
-            entries.append(Elected(term=term, node=me.node, url=me.url, at_ms=now.ms))
+        elif room > 0 and self._stands(now):
+            entries.append(self._elected(now))
         return tuple(entries)
+
+    def _founded(self) -> Entry:
+        return Founded(cluster=self.identity.cluster, id=self.identity.cluster_id)
+
+    def _elected(self, now: Now) -> Entry:
+        return Elected(
+            term=self.ledger.totals.term + 1, node=self.identity.node, url=self.identity.url, at_ms=now.ms
+        )
+
+    def _beginnings(self, room: int, now: Now) -> list[Entry]:
+        """Return what this leader begins next: attempts and doubts that it owes, then new calls."""
+        entries = list(islice(self._attempts(now), room))
+        free = self._runs.room - sum(isinstance(entry, Intent) for entry in entries)
+        entries += (self._intent(call, spec, 1, now) for call, spec in self._requests.admit(min(free, room - len(entries))))
+        return entries
 
     def _stands(self, now: Now) -> bool:
         leader = self.ledger.leader

@@ -6,7 +6,7 @@ A call has a life from its first valid intent (or its read) until its key is for
 from dataclasses import dataclass, field
 
 from semel.core.call import CallId, Effect, NodeId, Status
-from semel.core.entry import Doubted, Elected, Entry, Forgot, Intent, Outcome, Read, Resigned
+from semel.core.entry import Doubted, Elected, Entry, Forgot, Founded, Intent, Outcome, Read, Resigned
 
 
 @dataclass(slots=True)
@@ -71,6 +71,8 @@ class Chronicle:
                 return reign
 
     def _read(self, position: int, entry: Entry) -> None:
+        if isinstance(entry, Founded) != (position == 1):
+            self.faults.append(f"position {position} has {entry}")
         match entry:
             case Intent():
                 self._intent(position, entry)
@@ -104,7 +106,7 @@ class Chronicle:
         if life is None:
             call = entry.call
             life = self._bear(Life(call.id, call.digest, call.request, entry.effect, entry.at_ms, position))
-        elif life.effect is not Effect.REPEATABLE or life.outcome is not None or life.digest != entry.call.digest:
+        elif life.effect is Effect.ONCE or life.outcome is not None or life.digest != entry.call.digest:
             return
         life.intents.append(position)
         self.by_intent[position] = life
