@@ -104,7 +104,7 @@ class Requests:
         if self._digest_of(call, known) != call.digest:
             return key_reused(call)
         if known is not None:
-            return key_stale(known) if known.forgotten else None
+            return None  # its sender will read how the call stands, as this node has
         if waiting is not None:
             waiting.senders[sender] = forward.number
             return None
@@ -146,6 +146,8 @@ class Requests:
             return
         if waiting.call.digest != record.digest:
             self._drop(waiting, key_reused(waiting.call))
+        elif record.forgotten:
+            self._drop(waiting, key_stale(record))
         elif record.status is not Status.RUNNING:
             self._leave(waiting)
             for ticket, request in waiting.tickets.items():
