@@ -37,7 +37,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
 
 
 class Forward(msgspec.Struct, frozen=True, tag="forward"):
-    """A call for the leader; `number` counts how often its sender has forwarded this call."""
+    """A call for the leader; `number` counts the forwards of its sender, so that a late or doubled one is known."""
 
     call: Call
     number: int

@@ -10,8 +10,9 @@ from typing import assert_never
 from semel.core.admission import Admission
 from semel.core.call import Call, CallId, Effect, NodeId, Record, Spec, Status
 from semel.core.message import Answer, Deny, Forward, Now, Output, Received, Refusal, Refuse, Send, Submitted
-from semel.core.refusals import busy, draining, key_reused, key_stale, no_leader, not_begun, undecided
+from semel.core.refusals import busy, draining, key_reused, key_stale, no_leader, not_begun, passed_on, undecided
 from semel.core.standing import Standing
+from semel.errors import KeyReused
 
 
 @dataclass(slots=True)
@@ -27,8 +28,10 @@ class _Waiting:
     """Ticket to the request behind it."""
     senders: dict[NodeId, int] = field(default_factory=dict)
     """Who forwarded it here, and the number of their last forward."""
-    forwards: int = 0
+    forwarded: int = 0
+    """The number of its last forward; 0 before the first."""
     forwarded_s: float = 0.0
+    forwarded_to: set[NodeId] = field(default_factory=set)
     reading: bool = False
 
 
@@ -42,6 +45,9 @@ class Requests:
         self._tickets: dict[int, CallId] = {}
         self._queue = Admission()
         self._reads = Admission()
+        self._forwards = 0
+        self._heard: dict[NodeId, int] = {}
+        """The number of the newest forward of each peer: an older one that comes later is an echo."""
 
     @property
     def answered(self) -> bool:
@@ -84,7 +90,9 @@ class Requests:
         match given.message:
             case Forward():
                 assert given.spec is not None
-                if self._standing.leads and self._standing.live:
+                news = given.message.number > self._heard.get(given.sender, 0)
+                self._heard[given.sender] = max(given.message.number, self._heard.get(given.sender, 0))
+                if news and self._standing.leads and self._standing.live:
                     refusal = self._take(given.sender, given.message, given.spec, now)
                     if refusal is not None:
                         self._out.append(
@@ -92,7 +100,7 @@ class Requests:
                         )
             case Refuse():
                 if leader is not None and leader.node == given.sender:
-                    self._refused(given.message)
+                    self._refused(given.sender, given.message)
             case _:
                 assert_never(given.message)
 
@@ -119,11 +127,12 @@ class Requests:
         self._queue.join(call.id)
         return None
 
-    def _refused(self, message: Refuse) -> None:
+    def _refused(self, sender: NodeId, message: Refuse) -> None:
         """Pass the leader's refusal on, if it is of the last forward and the call has not begun after all."""
         waiting = self._waiting.get(message.id)
-        if waiting is not None and message.number == waiting.forwards and message.id not in self._standing.ledger.open:
-            self._drop(waiting, message.refusal)
+        if waiting is not None and message.number == waiting.forwarded and message.id not in self._standing.ledger.open:
+            certain = waiting.forwarded_to == {sender} or message.refusal.code == KeyReused.code
+            self._drop(waiting, message.refusal if certain else passed_on(message.refusal))
 
     def _digest_of(self, call: Call, known: Record | None) -> str:
         """Return the digest that the call's key stands for here; the call's own if the key is new."""
@@ -218,7 +227,7 @@ class Requests:
         """
         limits = self._standing.limits
         for waiting in list(self._waiting.values()):
-            unheard = bool(waiting.forwards) and now.s - waiting.forwarded_s >= limits.forward_again_s
+            unheard = bool(waiting.forwarded) and now.s - waiting.forwarded_s >= limits.forward_again_s
             if waiting.call.id in self._standing.ledger.open or waiting.reading:
                 continue
             if now.s - waiting.since_s >= limits.hold_s:
@@ -229,7 +238,7 @@ class Requests:
     def _expire(self, waiting: _Waiting, proposed: set[CallId]) -> None:
         """Give up on a call that has not begun, saying no more than this node knows."""
         hold_s = self._standing.limits.hold_s
-        if waiting.forwards or waiting.call.id in proposed:
+        if waiting.forwarded or waiting.call.id in proposed:
             self._drop(waiting, undecided(hold_s))
         elif self._standing.leads:
             self._drop(waiting, not_begun(self._standing.me, hold_s))
@@ -249,8 +258,10 @@ class Requests:
         elif leader is None:
             return
         elif leader.node != self._standing.me:
-            waiting.forwards, waiting.forwarded_s = waiting.forwards + 1, now.s
-            self._out.append(Send(leader.node, Forward(waiting.call, waiting.forwards)))
+            self._forwards += 1
+            waiting.forwarded, waiting.forwarded_s = self._forwards, now.s
+            waiting.forwarded_to.add(leader.node)
+            self._out.append(Send(leader.node, Forward(waiting.call, self._forwards)))
         elif isinstance(spec, Refusal):
             self._drop(waiting, spec)
         else:
