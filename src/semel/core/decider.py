@@ -211,7 +211,7 @@ class Decider:
             self._unattended.update(
                 record.id
                 for record in self.ledger.open.values()
-                if record.status is Status.RUNNING and record.executor != self.identity.node
+                if record.status is Status.RUNNING and not self._runs.attends(record)
             )
         self._requests.reroute(now)
 
@@ -281,7 +281,7 @@ class Decider:
         """Return what this leader begins next: attempts and doubts that it owes, then new calls."""
         entries = list(islice(self._attempts(now), room))
         free = self._runs.room - sum(isinstance(entry, Intent) for entry in entries)
-        entries += (self._intent(call, spec, 1, now) for call, spec in self._requests.admit(min(free, room - len(entries))))
+        entries += (self._intent(call, spec, 1, now) for call, spec in self._requests.admit(min(free, room - len(entries)), self._runs.lanes))
         return entries
 
     def _stands(self, now: Now) -> bool:

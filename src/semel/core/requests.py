@@ -149,8 +149,6 @@ class Requests:
     def settle(self, record: Record) -> None:
         """Tell all who wait for a call how it stands now; those who meant another call by its key, that."""
         waiting = self._waiting.get(record.id)
-        if record.lane is not None and record.status is not Status.RUNNING:
-            self._queue.free(record.lane)
         if waiting is None:
             return
         if waiting.call.digest != record.digest:
@@ -190,13 +188,14 @@ class Requests:
                 yield waiting.call, waiting.spec
                 room -= 1
 
-    def admit(self, room: int) -> Iterator[tuple[Call, Spec]]:
-        """Yield up to `room` calls whose intents may be written: no intent yet, and their lane is free."""
+    def admit(self, room: int, taken: set[str]) -> Iterator[tuple[Call, Spec]]:
+        """Yield up to `room` calls whose intents may be written: no intent yet, and a free lane that is not `taken`."""
         if not self._queue or room <= 0:
             return
         ledger, limits = self._standing.ledger, self._standing.limits
         running = (record.lane for record in ledger.open.values() if record.status is Status.RUNNING)
-        busy_lanes = {lane for lane in running if lane is not None}
+        busy_lanes = taken | {lane for lane in running if lane is not None}
+        self._queue.wake(busy_lanes)
         admitted: set[CallId] = set()
         size_bytes = 0
         while len(admitted) < room and size_bytes <= limits.batch_bytes_max:
