@@ -196,6 +196,8 @@ class Decider:
         for record in changed:
             self._react(record, now)
         if self.ledger.leader != leader:
+            if self.ledger.leader is not None:
+                self._presence.found(self.ledger.leader.node, now.s)  # whoever is elected lives
             self._new_reign(now)
 
     def _go_live(self, now: Now) -> None:
