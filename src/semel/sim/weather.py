@@ -77,7 +77,7 @@ class Weather:
         }
         for fault, mean_s in EVERY_S.items():
             if world.chance.random() < 0.4:
-                self._brew(fault, mean_s * world.chance.uniform(1.0, 3.0))
+                self._brew(fault, mean_s * world.chance.uniform(0.3, 2.0))
         for machine in machines:
             self._persist(machine)
 
