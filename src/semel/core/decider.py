@@ -26,6 +26,7 @@ from semel.core.message import (
     Append,
     Appended,
     Committed,
+    Confirmed,
     Drained,
     Ended,
     Input,
@@ -142,6 +143,8 @@ class Decider:
                 self._appended(given, now)
             case Ended() | Lost():
                 self._end(given, now)
+            case Confirmed():
+                self._requests.confirm(given)
             case Abandoned():
                 self._requests.abandon(given.ticket)
             case Started():
@@ -195,6 +198,7 @@ class Decider:
             return
         for record in changed:
             self._react(record, now)
+        self._requests.tell_doubts()
         if self.ledger.leader != leader:
             if self.ledger.leader is not None:
                 self._presence.found(self.ledger.leader.node, now.s)  # whoever is elected lives

@@ -9,7 +9,7 @@ from typing import assert_never
 
 from semel.core.admission import Admission
 from semel.core.call import Call, CallId, Effect, NodeId, Record, Spec, Status
-from semel.core.message import Answer, Deny, Forward, Now, Output, Received, Refusal, Refuse, Send, Submitted
+from semel.core.message import Answer, Confirm, Confirmed, Deny, Forward, Now, Output, Received, Refusal, Refuse, Send, Submitted
 from semel.core.refusals import busy, draining, key_reused, key_stale, no_leader, not_begun, passed_on, undecided
 from semel.core.standing import Standing
 from semel.errors import KeyReused
@@ -48,6 +48,8 @@ class Requests:
         self._forwards = 0
         self._heard: dict[NodeId, int] = {}
         """The number of the newest forward of each peer: an older one that comes later is an echo."""
+        self._confirming: dict[int, int | None] = {}
+        """Tickets of calls in doubt, and the tail up to which this node must have read before it says so."""
 
     @property
     def answered(self) -> bool:
@@ -65,10 +67,11 @@ class Requests:
             self._out.append(Deny(given.ticket, key_reused(call)))
         elif known is not None and known.forgotten:
             self._out.append(Deny(given.ticket, key_stale(known)))
-        elif known is not None and known.status is not Status.RUNNING:
+        elif known is not None and known.status.final:
             self._out.append(Answer(given.ticket, known, replayed=True))
         elif waiting is not None:
             self._attach(given.ticket, waiting, call.request)
+            self._confirm(waiting)
         elif standing.draining and known is None:
             self._out.append(Deny(given.ticket, draining(standing.me)))
         elif len(self._waiting) >= standing.limits.in_flight_max:
@@ -76,13 +79,33 @@ class Requests:
         else:
             waiting = self._waiting[call.id] = _Waiting(call, given.spec, now.s, own=True)
             self._attach(given.ticket, waiting, call.request)
+            self._confirm(waiting)
             self._route(waiting, now)
 
     def abandon(self, ticket: int) -> None:
         """Forget the client behind a ticket; its call goes on."""
         call = self._tickets.pop(ticket, None)
         if call is not None:
-            del self._waiting[call].tickets[ticket]
+            waiting = self._waiting[call]
+            del waiting.tickets[ticket]
+            self._confirming.pop(ticket, None)
+            self._leave_doubted(waiting)
+
+    def confirm(self, given: Confirmed) -> None:
+        """Take the log's tail: once it is read, a call that is still in doubt is said to be."""
+        if given.ticket in self._confirming:
+            self._confirming[given.ticket] = given.tail
+            self.tell_doubts()
+
+    def tell_doubts(self) -> None:
+        """Say of calls that they are in doubt, to those who asked before the log's tail was asked for and read."""
+        ledger = self._standing.ledger
+        for ticket, tail in list(self._confirming.items()):
+            if tail is not None and ledger.position >= tail:
+                waiting = self._waiting[self._tickets[ticket]]
+                record = ledger.open[waiting.call.id]
+                self._out.append(Answer(ticket, record, replayed=waiting.tickets[ticket] != record.request))
+                self.abandon(ticket)
 
     def receive(self, given: Received, now: Now) -> None:
         """Take a peer's message; one that is late or for another leader is let go."""
@@ -139,6 +162,21 @@ class Requests:
         waiting = self._waiting.get(call.id)
         return known.digest if known else waiting.call.digest if waiting else call.digest
 
+    def _confirm(self, waiting: _Waiting) -> None:
+        """If a call is in doubt here, ask whether that is the log's last word: its outcome may have been told elsewhere."""
+        record = self._standing.ledger.open.get(waiting.call.id)
+        if record is not None and record.status is Status.IN_DOUBT:
+            for ticket in waiting.tickets:
+                if ticket not in self._confirming:
+                    self._confirming[ticket] = None
+                    self._out.append(Confirm(ticket))
+
+    def _leave_doubted(self, waiting: _Waiting) -> None:
+        """Let go of a call in doubt that nobody here waits for: it may stay so for ever."""
+        record = self._standing.ledger.open.get(waiting.call.id)
+        if record is not None and record.status is Status.IN_DOUBT and not waiting.tickets:
+            self._leave(waiting)
+
     def _attach(self, ticket: int, waiting: _Waiting, request: str) -> None:
         waiting.own = True
         waiting.tickets[ticket] = request
@@ -155,7 +193,10 @@ class Requests:
             self._drop(waiting, key_reused(waiting.call))
         elif record.forgotten:
             self._drop(waiting, key_stale(record))
-        elif record.status is not Status.RUNNING:
+        elif record.status is Status.IN_DOUBT:
+            self._confirm(waiting)
+            self._leave_doubted(waiting)
+        elif record.status.final:
             self._leave(waiting)
             for ticket, request in waiting.tickets.items():
                 self._out.append(Answer(ticket, record, replayed=request != record.request))
@@ -277,3 +318,4 @@ class Requests:
         del self._waiting[waiting.call.id]
         for ticket in waiting.tickets:
             del self._tickets[ticket]
+            self._confirming.pop(ticket, None)

@@ -13,6 +13,8 @@ from semel.core.message import (
     Append,
     Appended,
     Committed,
+    Confirm,
+    Confirmed,
     Deny,
     Forward,
     Hello,
@@ -65,7 +67,7 @@ class Process:
         world = self._world
         world.log.follow(self.node.name, self._fetch_soon)
         world.network.listen(self.node, self._hear)
-        self._find_tail()
+        self._ask_tail(Started)
         self._fetch_soon()
         world.timeline.after(world.chance.random() * TICK_S, self._tick)
 
@@ -135,6 +137,8 @@ class Process:
                 self._run(output)
             case Send():
                 world.network.send(self.node, output.to, encode(output.message))
+            case Confirm():
+                self._ask_tail(lambda tail: Confirmed(output.ticket, tail))
             case Answer() | Deny():
                 tell = self._tickets.pop(output.ticket, None)
                 if tell is None:
@@ -189,16 +193,16 @@ class Process:
         spec = self._world.toolbox.spec(self.node.name, message.call) if isinstance(message, Forward) else None
         self.step(Received(sender, message, spec))
 
-    def _find_tail(self) -> None:
-        """Ask the log for its tail until it answers, and begin."""
+    def _ask_tail(self, told: Callable[[int], Input]) -> None:
+        """Ask the log for its tail until it answers, and give what comes of it to the core."""
         world = self._world
         if self.dead:
             return
         if self.frozen or not world.log.reachable(self.node.name):
-            world.timeline.after(0.05, self._find_tail)
+            world.timeline.after(0.05, lambda: self._ask_tail(told))
             return
-        tail = world.log.tail
-        world.timeline.after(world.chance.uniform(0.001, 0.01), lambda: self.step(Started(tail)))
+        given = told(world.log.tail)
+        world.timeline.after(world.chance.uniform(0.001, 0.01), lambda: self.step(given))
 
     def _fetch_soon(self) -> None:
         if not self._fetching and not self.dead:

@@ -3,7 +3,7 @@
 from typing import assert_never
 
 from semel.core.entry import Doubted, Elected, Entry, Forgot, Founded, Intent, Outcome, Read, Resigned
-from semel.core.message import Answer, Append, Deny, Output, Run, Send
+from semel.core.message import Answer, Append, Confirm, Deny, Output, Run, Send
 
 
 def entry_text(entry: Entry) -> str:
@@ -38,6 +38,8 @@ def output_text(output: Output) -> str:
             return f"run {output.run}: {output.call.id.key} {output.call.tool}, intent {output.intent}"
         case Send():
             return f"send {type(output.message).__name__} to {output.to}: {_message_text(output)}"
+        case Confirm():
+            return f"ask for the tail, for ticket {output.ticket}"
         case Answer():
             record = output.record
             return f"answer ticket {output.ticket}: {record.id.key} {record.status} (position {record.position})"
