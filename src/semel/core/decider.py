@@ -299,7 +299,7 @@ class Decider:
         room = self._runs.room
         for record in sorted((self.ledger.open[call] for call in self._unattended), key=lambda it: it.execution_id):
             if record.effect is not Effect.ONCE:
-                if room > 0:
+                if room > 0 and record.lane not in self._runs.lanes:
                     room -= 1
                     yield self._intent(record.call, record.spec, record.attempt + 1, now)
             elif now.s - self._leads_since_s >= self.limits.grace_s and self._presence.gone(record.executor, now.s):
