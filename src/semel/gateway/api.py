@@ -1,4 +1,4 @@
-"""The HTTP routes beside MCP: a node's status, and the audit as a stream of JSON lines. Read-only.
+"""The HTTP routes beside MCP: a node's status, the audit as a stream of JSON lines, and the way in for peers.
 
 Knows the shapes of requests and responses; what they say comes from the node and its replica.
 """
@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp
 
 from semel.audit.query import PAGE_ROWS, Filter, history, news
 from semel.core.call import Status
@@ -21,8 +22,10 @@ from semel.core.call import Status
 class Observed(Protocol):
     """A node that can be looked at."""
 
-    changed: asyncio.Event
-    """Set and replaced whenever the replica has committed something new."""
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set and replaced whenever the replica has committed something new."""
+        ...
 
     @property
     def position(self) -> int:
@@ -34,8 +37,8 @@ class Observed(Protocol):
         ...
 
 
-def api_routes(node: Observed, replica: Path) -> list[Route]:
-    """Return the routes under /v1 for a node and its replica's file."""
+def api_routes(node: Observed, replica: Path, peers: ASGIApp) -> list[BaseRoute]:
+    """Return the routes under /v1 for a node and its replica's file, and the one where `peers` knock."""
 
     async def status(_: Request) -> Response:
         return JSONResponse(node.status())
@@ -49,7 +52,7 @@ def api_routes(node: Observed, replica: Path) -> list[Route]:
         lines = _lines(node, replica, wanted, follow=follow)
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
-    return [Route("/v1/status", status), Route("/v1/audit", audit)]
+    return [Route("/v1/status", status), Route("/v1/audit", audit), WebSocketRoute("/peer", peers)]
 
 
 def _filter(request: Request) -> Filter:

@@ -1,0 +1,258 @@
+"""Where the parts meet: a node with its log, replica, tools, peers and doors, from start to stop.
+
+Decides nothing that a part decides; knows in which order they come up and go down.
+"""
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from platformdirs import user_data_path
+
+from semel.core.call import NodeId
+from semel.core.decider import Identity
+from semel.core.limits import Limits
+from semel.errors import ListenError, NoLeader, SemelError, UsageError
+from semel.gateway.api import api_routes
+from semel.gateway.client import Answer, answer_of
+from semel.gateway.http import make_app, serve_http
+from semel.gateway.server import ANONYMOUS, KEYS_OF_CLIENTS, make_server
+from semel.gateway.stdio import Wire, serve_stdio
+from semel.gateway.target import Target, load_target
+from semel.gateway.toolbox import McpToolbox
+from semel.log.engines import open_log
+from semel.node.backend import Reply
+from semel.node.peers import MESSAGE_BYTES_MAX
+from semel.node.place import take_place
+from semel.node.replica import Replica
+from semel.node.runtime import Runtime
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 8420
+PORTS_TRIED = 100
+"""Without an address to listen on, the first free port of so many from 8420 on is taken."""
+
+_STARTING = "this node is starting. Nothing was run; retrying with the same key is safe"
+
+
+def default_log(target: str) -> str:
+    """Return the URL of the embedded log for a target: one folder a target, in the user's data directory."""
+    path = Path(target.partition(".py:")[0] + ".py" if ".py:" in target else target).expanduser().resolve()
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    return f"sqlite://{user_data_path('semel')}/{path.stem}-{digest}/log.db"
+
+
+class Node:
+    """One node of a cluster: serves a target's tools, each call once.
+
+    Args:
+        target: `server.py`, `server.py:object` or `mcp.json`, as for `semel serve`; or what `Target.of` takes.
+        log: the log's URL; the default is an embedded one in the user's data directory.
+        name: the node's name; the default is node-1, or the next that is free on this machine.
+        listen: `HOST:PORT`; port 0 takes any free one. The default is the first free port from 8420 on, on loopback.
+        cluster: the name of the cluster that the log belongs to, or is founded as.
+        data: the folder for replicas; the default is beside the log.
+        keys: further names in a request's `_meta` that may hold its idempotency key.
+        limits: what the node takes on and how long it waits.
+
+    `start` it, give it calls, `stop` it; or use it as an async context manager.
+    """
+
+    def __init__(
+        self,
+        target: str | Path | Target,
+        *,
+        log: str | None = None,
+        name: str | None = None,
+        listen: str | None = None,
+        cluster: str = "semel",
+        data: Path | None = None,
+        keys: Sequence[str] = (),
+        limits: Limits | None = None,
+    ) -> None:
+        if log is None and isinstance(target, Target):
+            raise UsageError("a node that serves objects needs a log: name one, such as log='sqlite:///srv/log.db'")
+        self.log_url = log if log is not None else default_log(str(target))
+        self.name = name or ""
+        self.url = ""
+        self.failed: asyncio.Future[SemelError] | None = None
+        """Once started: done when the node cannot go on, with the reason."""
+        self._target = target
+        self._listen = listen
+        self._cluster = cluster
+        self._data = data
+        self._keys = (*KEYS_OF_CLIENTS, *keys)
+        self._limits = limits or Limits()
+        self._door: _Door | None = None
+        self._parts = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Bring the node up; it takes calls from now on, and holds them until a leader is known.
+
+        Raises:
+            ToolError: the target cannot be loaded or started.
+            LogError: the log cannot be used.
+            NodeError: the name or the address is taken, or the log is another cluster's.
+            ReplicaError: the node's own copy cannot be used.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self._parts.aclose()
+            raise
+
+    async def _start(self) -> None:
+        target = self._target if isinstance(self._target, Target) else load_target(str(self._target))
+        toolbox = McpToolbox(target, self._limits)
+        await toolbox.start()
+        self._parts.push_async_callback(toolbox.close)
+
+        log = await open_log(self.log_url)
+        self._parts.push_async_callback(log.close)
+        place = take_place(self._data or log.home, self.name or None)
+        self._parts.callback(place.leave)
+        self.name = place.name
+        replica = Replica(place.replica)
+        self._parts.callback(replica.close)
+
+        door = self._door = _Door(toolbox)
+        routes = api_routes(door, place.replica, door)
+        host, ports = _address(self._listen)
+        app = make_app(self._server(), door.readiness, routes=routes, hosts=[host])
+        port = await self._serve(app, host, ports)
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+        identity = Identity(
+            NodeId(self.name, secrets.token_hex(4)), self.url, self._cluster, cluster_id=secrets.token_hex(8)
+        )
+        runtime = Runtime(log=log, replica=replica, toolbox=toolbox, identity=identity, limits=self._limits)
+        self.failed = runtime.failed
+        door.open(runtime)
+        self._parts.push_async_callback(runtime.stop)
+        await runtime.start()
+
+    async def _serve(self, app: Any, host: str, ports: Sequence[int]) -> int:
+        for port in ports:
+            try:
+                return await self._parts.enter_async_context(
+                    serve_http(app, host, port, websocket_bytes_max=MESSAGE_BYTES_MAX)
+                )
+            except ListenError:
+                if port == ports[-1]:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def stop(self, drain_s: float = 10.0) -> None:
+        """Take no new calls, let running tools end for up to `drain_s`, hand over, and go down."""
+        if self._door is not None:
+            await self._serving().drain(drain_s)
+        await self._parts.aclose()
+
+    async def call(
+        self, tool: str, arguments: Mapping[str, Any] | None = None, *, key: str | None = None, caller: str = ANONYMOUS
+    ) -> Answer:
+        """Run a call once and return its answer; the same key gets the same answer, whatever happens in between.
+
+        Raises:
+            CallError: the request is refused; nothing was run under it.
+            ClusterError: no outcome can be had just now; the same key may be sent again.
+        """
+        reply = await self._serving().call(tool, arguments or {}, key=key, caller=caller, client="semel.Node")
+        return answer_of(reply)
+
+    def status(self) -> dict[str, Any]:
+        """Return how the cluster stands as this node has read it; the shape of `semel status --json`."""
+        return self._serving().status()
+
+    async def serve_stdio(self, wire: Wire) -> None:
+        """Serve MCP over stdin and stdout, too, until the client closes its end."""
+        await serve_stdio(self._server(), wire)
+
+    def _server(self) -> Any:
+        assert self._door is not None
+        return make_server(self._door, instructions=self._door.instructions, client_keys=self._keys)
+
+    def _serving(self) -> Runtime:
+        if self._door is None:
+            raise NoLeader(_STARTING)
+        return self._door.runtime
+
+
+class _Door:
+    """The node as its doors see it, from the moment when its port is bound and its URL is known.
+
+    A `Backend`, `Observed` and the place where peers knock; until the runtime is there it says "starting".
+    """
+
+    def __init__(self, toolbox: McpToolbox) -> None:
+        self._toolbox = toolbox
+        self._runtime: Runtime | None = None
+
+    def open(self, runtime: Runtime) -> None:
+        """Let everybody in."""
+        self._runtime = runtime
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime behind the door."""
+        if self._runtime is None:
+            raise NoLeader(_STARTING)
+        return self._runtime
+
+    @property
+    def instructions(self) -> str | None:
+        """What the served server says of itself to models."""
+        return self._toolbox.instructions
+
+    def tools(self) -> Sequence[Mapping[str, Any]]:
+        """Return the tools of this node."""
+        return self._toolbox.tools()
+
+    async def call(
+        self, tool: str, arguments: Mapping[str, Any], *, key: str | None, caller: str, client: str = ""
+    ) -> Reply:
+        """Run a call once and return how it stands."""
+        return await self.runtime.call(tool, arguments, key=key, caller=caller, client=client)
+
+    def readiness(self) -> str | None:
+        """Return None if the node can take calls, else why not."""
+        return self._runtime.readiness() if self._runtime is not None else "this node is starting"
+
+    def status(self) -> dict[str, Any]:
+        """Return how the cluster stands."""
+        return self.runtime.status()
+
+    @property
+    def position(self) -> int:
+        """The last log position that the replica holds."""
+        return self.runtime.position
+
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set and replaced whenever the replica has committed something new."""
+        return self.runtime.changed
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve a peer's WebSocket; one that comes too early is turned away and comes again."""
+        await self.runtime.peers(scope, receive, send)
+
+
+def _address(listen: str | None) -> tuple[str, Sequence[int]]:
+    """Return the host and the ports to try of `HOST:PORT`, `[HOST]:PORT`, `:PORT` or `PORT`."""
+    if listen is None:
+        return DEFAULT_HOST, range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TRIED)
+    host, _, port = listen.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise UsageError(f"{listen!r} is no address to listen on: write HOST:PORT, such as 127.0.0.1:8420")
+    return host.strip("[]") or DEFAULT_HOST, (int(port),)
