@@ -10,6 +10,7 @@ class Fault(enum.StrEnum):
 
     CRASH_BEFORE_STEP = "crash before an input was taken"
     CRASH_BETWEEN_EFFECTS = "crash between two effects"
+    CRASH_WHEN_ELECTED = "crash of a leader just elected"
     CRASH = "crash at any time"
     CRASH_ALL = "crash of all nodes at once"
     FREEZE = "freeze and thaw"

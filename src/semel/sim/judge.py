@@ -11,7 +11,6 @@ import msgspec
 
 from semel.core.call import CallId, Effect, NodeId, Record, Status
 from semel.core.entry import Doubted, Elected, Intent, Outcome, Read
-from semel.core.ledger import DictArchive, Ledger
 from semel.errors import Busy, KeyReused, KeyStale, NoLeader, Undecided
 from semel.sim.chronicle import Chronicle, Life
 from semel.sim.history import Asked, Checkpoint, Start
@@ -193,25 +192,18 @@ def final_answers_agree(run: Run, chronicle: Chronicle) -> Iterator[str]:
                 yield f"{_told(asked)}, but {_told(earlier)}"
 
 
-def what_was_seen_stays_seen(run: Run, chronicle: Chronicle) -> Iterator[str]:
-    """In real time: once a client has an outcome, nobody who asks later is told that the call is in doubt.
+def doubt_is_the_last_word(run: Run, chronicle: Chronicle) -> Iterator[str]:
+    """In real time: nobody is told that a call is in doubt who asked after its outcome was in the log.
 
-    Refusals for lack of a leader, room or time are no statement about the call, and may come after an outcome.
+    So an outcome that one client has seen is what every later asker gets. Refusals for lack of a leader, room or time
+    are no statement about the call, and may come after an outcome.
     """
-    seen_s: dict[tuple[CallId, int], float] = {}
-    answered = [it for it in run.history.asked if it.answer is not None and it.told_s is not None]
-    lives = {it.ticket: chronicle.life_at(it.call.id, it.answer.position) for it in answered if it.answer}
-    for asked in answered:
-        life = lives[asked.ticket]
-        if life is not None and asked.answer is not None and asked.answer.status.final and asked.told_s is not None:
-            place = (life.id, life.born)
-            seen_s[place] = min(asked.told_s, seen_s.get(place, asked.told_s))
-    for asked in answered:
-        life = lives[asked.ticket]
-        if life is not None and asked.answer is not None and not asked.answer.status.final:
-            since_s = seen_s.get((life.id, life.born))
-            if since_s is not None and since_s < asked.at_s:
-                yield f"{_told(asked)}, which asked at {asked.at_s:.4f}, and the outcome was seen at {since_s:.4f}"
+    for asked in run.history.asked:
+        if asked.answer is not None and not asked.answer.status.final:
+            life = chronicle.life_at(asked.call.id, asked.answer.position)
+            settled_s = run.committed_s[life.outcome - 1] if life is not None and life.outcome is not None else None
+            if settled_s is not None and settled_s < asked.at_s:
+                yield f"{_told(asked)}, which asked at {asked.at_s:.4f}, and the outcome was there at {settled_s:.4f}"
 
 
 def refusals_are_true(run: Run, chronicle: Chronicle) -> Iterator[str]:
@@ -245,9 +237,12 @@ def refusals_are_true(run: Run, chronicle: Chronicle) -> Iterator[str]:
 
 def ledgers_are_equal(run: Run, _: Chronicle) -> Iterator[str]:
     """At one position all ledgers are one, whether folded from the beginning or from any snapshot."""
-    archive = DictArchive()
-    ledger = Ledger(archive)
+    archive = run.core.archive()
+    ledger = run.core.ledger(archive, None)
     for checkpoint in sorted(run.history.checkpoints, key=lambda it: it.totals.position):
+        if checkpoint.totals.position > len(run.entries):
+            yield f"the ledger of {checkpoint.node} is at {checkpoint.totals.position} of {len(run.entries)}"
+            continue
         for position in range(ledger.position + 1, checkpoint.totals.position + 1):
             ledger.apply(position, run.entries[position - 1])
         mine = Checkpoint(checkpoint.node, ledger.totals, archive.records, ledger.open)
@@ -281,7 +276,7 @@ CHECKS: tuple[Callable[[Run, Chronicle], Iterator[str]], ...] = (
     elections_come_to_rest,
     answers_are_the_outcome,
     final_answers_agree,
-    what_was_seen_stays_seen,
+    doubt_is_the_last_word,
     refusals_are_true,
     ledgers_are_equal,
     all_is_well_in_the_end,

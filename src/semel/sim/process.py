@@ -82,10 +82,14 @@ class Process:
         if world.climate.strikes(Fault.CRASH_BEFORE_STEP):
             self._on_crash()
             return
+        led = self.decider.leads
         try:
             outputs = self.decider.step(given, self._clock.now())
         except Exception as error:  # whatever it is, it is the core's mistake, and this is where it is caught
             world.history.breaches.append(f"the core of {self.node} raised {error!r} on {given}")
+            self._on_crash()
+            return
+        if self.decider.leads and not led and world.climate.strikes(Fault.CRASH_WHEN_ELECTED):
             self._on_crash()
             return
         for output in outputs:

@@ -10,6 +10,7 @@ from semel.sim.surroundings import Surroundings
 ODDS = {
     Fault.CRASH_BEFORE_STEP: 0.004,
     Fault.CRASH_BETWEEN_EFFECTS: 0.01,
+    Fault.CRASH_WHEN_ELECTED: 0.4,
     Fault.APPEND_REFUSED: 0.15,
     Fault.APPEND_UNKNOWN: 0.15,
     Fault.APPEND_LATE: 0.1,
@@ -22,7 +23,7 @@ ODDS = {
     Fault.PEER_LOSS_UNSEEN: 0.4,
     Fault.TOOL_SLOW: 0.5,
     Fault.TOOL_FAILED: 0.1,
-    Fault.TOOL_LOST: 0.15,
+    Fault.TOOL_LOST: 0.3,
     Fault.TOOL_STUCK: 0.1,
     Fault.CLIENT_HEDGED: 0.4,
     Fault.KEY_REUSED: 0.5,

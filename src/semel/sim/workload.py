@@ -1,5 +1,6 @@
 """The clients: they ask, wait, lose patience, ask the same again elsewhere, ask twice at once, and mix up their keys."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -16,7 +17,7 @@ from semel.sim.surroundings import Surroundings
 from semel.sim.toolbox import TOOLS
 
 PATIENCE_S = 2.5
-"""How long the most patient client waits before it asks again elsewhere."""
+"""How long a client waits at most before it asks again elsewhere, if it does not wait for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class Workload:
         return Errand(
             wish,
             persistent=chance.random() < 0.8,
-            patience_s=chance.uniform(0.1, PATIENCE_S),
+            patience_s=math.inf if chance.random() < 0.2 else chance.uniform(0.1, PATIENCE_S),
             asks_again=chance.choice((0, 0, 0, 1, 2)),
         )
 
@@ -111,7 +112,8 @@ class Workload:
         world.note("client", lambda: f"asks {process.node}, ticket {ticket}: {wish.id.key} {wish.tool} {wish.amount}")
         given = Submitted(ticket, call, world.toolbox.spec(machine.name, call))
         process.ask(ticket, given, lambda told: self._hear(errand, asked, told))
-        world.timeline.after(errand.patience_s, lambda: self._lose_patience(machine, errand, ticket))
+        if errand.patience_s < math.inf:
+            world.timeline.after(errand.patience_s, lambda: self._lose_patience(machine, errand, ticket))
 
     def _hear(self, errand: Errand, asked: Asked, told: Told) -> None:
         """Take what a node says; think about what to do next."""

@@ -32,6 +32,7 @@ class Run:
     """What is left of a world for the judge."""
 
     seed: int
+    core: Core
     limits: Limits
     history: History
     entries: list[Entry]
@@ -63,6 +64,7 @@ def simulate(seed: int, core: Core | None = None, *, tracing: bool = False) -> R
         machine.checkpoint()
     return Run(
         seed=seed,
+        core=surroundings.core,
         limits=surroundings.limits,
         history=surroundings.history,
         entries=surroundings.log.entries,
