@@ -25,7 +25,7 @@ class Admission:
         self._queue.extendleft(reversed(list(calls)))
 
     def wake(self, busy: set[str]) -> None:
-        """Let the calls of all lanes that are not in `busy` compete again; all but the first will be set aside again."""
+        """Let the calls of lanes that are not in `busy` compete again; all but the first will be set aside again."""
         for lane in [lane for lane in self._aside if lane not in busy]:
             self.put_back(self._aside.pop(lane))
 

@@ -279,15 +279,16 @@ class Decider:
         return Founded(cluster=self.identity.cluster, id=self.identity.cluster_id)
 
     def _elected(self, now: Now) -> Entry:
-        return Elected(
-            term=self.ledger.totals.term + 1, node=self.identity.node, url=self.identity.url, at_ms=now.ms
-        )
+        return Elected(term=self.ledger.totals.term + 1, node=self.identity.node, url=self.identity.url, at_ms=now.ms)
 
     def _beginnings(self, room: int, now: Now) -> list[Entry]:
         """Return what this leader begins next: attempts and doubts that it owes, then new calls."""
         entries = list(islice(self._attempts(now), room))
         free = self._runs.room - sum(isinstance(entry, Intent) for entry in entries)
-        entries += (self._intent(call, spec, 1, now) for call, spec in self._requests.admit(min(free, room - len(entries)), self._runs.lanes))
+        entries += (
+            self._intent(call, spec, 1, now)
+            for call, spec in self._requests.admit(min(free, room - len(entries)), self._runs.lanes)
+        )
         return entries
 
     def _stands(self, now: Now) -> bool:

@@ -74,7 +74,8 @@ def passed_on(refusal: Refusal) -> Refusal:
     """Return the answer to a call that the leader refused, after it was passed on to another leader too."""
     return Refusal(
         Undecided.code,
-        f"the leader refused the call ({refusal.code}), but it was passed on to an earlier leader too, and may yet run. "
+        f"the leader refused the call ({refusal.code}), but it was passed on to an earlier leader too, and may "
+        "yet run. "
         "Retrying with the same key is safe and tells; a new key is not",
     )
 

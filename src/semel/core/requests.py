@@ -9,7 +9,20 @@ from typing import assert_never
 
 from semel.core.admission import Admission
 from semel.core.call import Call, CallId, Effect, NodeId, Record, Spec, Status
-from semel.core.message import Answer, Confirm, Confirmed, Deny, Forward, Now, Output, Received, Refusal, Refuse, Send, Submitted
+from semel.core.message import (
+    Answer,
+    Confirm,
+    Confirmed,
+    Deny,
+    Forward,
+    Now,
+    Output,
+    Received,
+    Refusal,
+    Refuse,
+    Send,
+    Submitted,
+)
 from semel.core.refusals import busy, draining, key_reused, key_stale, no_leader, not_begun, passed_on, undecided
 from semel.core.standing import Standing
 from semel.errors import KeyReused
@@ -101,9 +114,11 @@ class Requests:
         """Say of calls that they are in doubt, to those who asked before the log's tail was asked for and read."""
         ledger = self._standing.ledger
         for ticket, tail in list(self._confirming.items()):
+            waiting = self._waiting[self._tickets[ticket]]
+            record = ledger.open.get(waiting.call.id)
+            if record is None or record.status is not Status.IN_DOUBT or not self._standing.live:
+                continue
             if tail is not None and ledger.position >= tail:
-                waiting = self._waiting[self._tickets[ticket]]
-                record = ledger.open[waiting.call.id]
                 self._out.append(Answer(ticket, record, replayed=waiting.tickets[ticket] != record.request))
                 self.abandon(ticket)
 
@@ -163,7 +178,7 @@ class Requests:
         return known.digest if known else waiting.call.digest if waiting else call.digest
 
     def _confirm(self, waiting: _Waiting) -> None:
-        """If a call is in doubt here, ask whether that is the log's last word: its outcome may have been told elsewhere."""
+        """If a call is in doubt here, ask whether that is the last word: its outcome may have been told elsewhere."""
         record = self._standing.ledger.open.get(waiting.call.id)
         if record is not None and record.status is Status.IN_DOUBT:
             for ticket in waiting.tickets:
@@ -207,6 +222,7 @@ class Requests:
             record = self._standing.ledger.find(call)
             if record is not None:
                 self.settle(record)
+        self.tell_doubts()
 
     def reroute(self, now: Now) -> None:
         """Set every waiting call on its way anew, after an election or a resignation."""
