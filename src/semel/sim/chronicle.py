@@ -1,4 +1,4 @@
-"""The judge's own reading of the log: reigns and the lives of calls, by the rules of the design and not by the core's code.
+"""The judge's own reading of the log: reigns and the lives of calls, by the rules of the design, not the core's code.
 
 A call has a life from its first valid intent (or its read) until its key is forgotten; then the key is new again.
 """
@@ -79,7 +79,8 @@ class Chronicle:
             case Read():
                 if entry.call.id not in self._now:
                     begun_ms = entry.at_ms - int(entry.duration_ms)
-                    life = self._bear(Life(entry.call.id, entry.call.digest, entry.call.request, Effect.READ, begun_ms, position))
+                    call = entry.call
+                    life = self._bear(Life(call.id, call.digest, call.request, Effect.READ, begun_ms, position))
                     life.outcome = position
             case Outcome():
                 life_of = self.by_intent.get(entry.intent)

@@ -1,7 +1,6 @@
 """One incarnation of a node: the real core in a simulated shell, which performs its effects as the real shell does."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import assert_never
 
 from semel.core.call import NodeId
@@ -96,7 +95,6 @@ class Process:
             self._perform(output)
             if world.climate.strikes(Fault.CRASH_BETWEEN_EFFECTS):
                 self._on_crash()
-            if self.dead:
                 return
 
     def ask(self, ticket: int, given: Input, tell: Callable[[Told], None]) -> None:
@@ -178,7 +176,7 @@ class Process:
 
         def report(given: Input) -> None:
             self._running.pop(order.run, None)
-            world.note(str(self.node), lambda: f"run {order.run} {given}")
+            world.note(str(self.node), lambda: f"run {order.run}: {type(given).__name__.lower()}")
             world.timeline.after(world.chance.uniform(0.0, 0.003), lambda: self.step(given))
 
         self._running[order.run] = world.toolbox.run(self.node, position, order, report)

@@ -1,4 +1,4 @@
-"""All that a machine stands in, handed around as one: time, chance, weather, log, network, tools, history, and its core."""
+"""All that a machine stands in, handed around as one: time, chance, weather, log, network, tools, history, core."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -14,10 +14,10 @@ class Timeline:
 
     def __init__(self) -> None:
         self.now_s = 0.0
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._count = 0
 
-    def after(self, delay_s: float, action: Callable[[], None]) -> None:
+    def after(self, delay_s: float, action: Callable[[], object]) -> None:
         """Let `action` happen `delay_s` from now; of two at one time, the first told is the first done."""
         self._count += 1
         heapq.heappush(self._events, (self.now_s + delay_s, self._count, action))

@@ -10,7 +10,7 @@ from semel.sim.surroundings import Surroundings
 ODDS = {
     Fault.CRASH_BEFORE_STEP: 0.004,
     Fault.CRASH_BETWEEN_EFFECTS: 0.01,
-    Fault.CRASH_WHEN_ELECTED: 0.4,
+    Fault.CRASH_WHEN_ELECTED: 0.7,
     Fault.APPEND_REFUSED: 0.15,
     Fault.APPEND_UNKNOWN: 0.15,
     Fault.APPEND_LATE: 0.1,
@@ -23,7 +23,7 @@ ODDS = {
     Fault.PEER_LOSS_UNSEEN: 0.4,
     Fault.TOOL_SLOW: 0.5,
     Fault.TOOL_FAILED: 0.1,
-    Fault.TOOL_LOST: 0.3,
+    Fault.TOOL_LOST: 0.6,
     Fault.TOOL_STUCK: 0.1,
     Fault.CLIENT_HEDGED: 0.4,
     Fault.KEY_REUSED: 0.5,
@@ -40,7 +40,7 @@ EVERY_S = {
     Fault.LOG_CUT: 2.0,
     Fault.NODES_CUT: 2.0,
     Fault.NODES_CUT_ONE_WAY: 2.0,
-    Fault.PEER_LOST_FALSELY: 1.0,
+    Fault.PEER_LOST_FALSELY: 0.5,
     Fault.CLOCK_JUMP: 1.5,
     Fault.TRIM: 0.7,
 }

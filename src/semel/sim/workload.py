@@ -1,4 +1,4 @@
-"""The clients: they ask, wait, lose patience, ask the same again elsewhere, ask twice at once, and mix up their keys."""
+"""The clients: they ask, wait, lose patience, ask again elsewhere, ask twice at once, and mix up their keys."""
 
 import math
 from collections.abc import Callable
