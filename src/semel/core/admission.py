@@ -14,7 +14,7 @@ class Admission:
         self._aside: dict[str, deque[CallId]] = {}
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self._queue) + len(self._aside)
 
     def join(self, call: CallId) -> None:
         """Put a call at the end of the queue."""
@@ -24,9 +24,10 @@ class Admission:
         """Put calls that were admitted in vain back to the front, in their order."""
         self._queue.extendleft(reversed(list(calls)))
 
-    def free(self, lane: str) -> None:
-        """Let the calls of a lane compete again; all but the first will be set aside again."""
-        self.put_back(self._aside.pop(lane, ()))
+    def wake(self, busy: set[str]) -> None:
+        """Let the calls of lanes that are not in `busy` compete again; all but the first will be set aside again."""
+        for lane in [lane for lane in self._aside if lane not in busy]:
+            self.put_back(self._aside.pop(lane))
 
     def clear(self) -> None:
         """Forget every call; nothing was begun."""

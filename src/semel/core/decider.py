@@ -13,7 +13,8 @@ The laws:
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import assert_never
 
 from semel.core.call import Call, CallId, Effect, NodeId, Record, Spec, Status
@@ -25,6 +26,7 @@ from semel.core.message import (
     Append,
     Appended,
     Committed,
+    Confirmed,
     Drained,
     Ended,
     Input,
@@ -57,11 +59,22 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class _Proposal:
-    """An append that the log has not decided yet."""
+    """An append that the log has not decided yet, or that it has committed and not given back yet."""
 
     after: int
     entries: tuple[Entry, ...]
     sent_s: float
+    committed: bool = False
+
+    @property
+    def last(self) -> int:
+        """The position of its last entry, if it is committed."""
+        return self.after + len(self.entries)
+
+    @property
+    def intents(self) -> int:
+        """How many tools would start with it."""
+        return sum(isinstance(entry, Intent) for entry in self.entries)
 
     @property
     def calls(self) -> list[CallId]:
@@ -130,6 +143,8 @@ class Decider:
                 self._appended(given, now)
             case Ended() | Lost():
                 self._end(given, now)
+            case Confirmed():
+                self._requests.confirm(given)
             case Abandoned():
                 self._requests.abandon(given.ticket)
             case Started():
@@ -155,14 +170,15 @@ class Decider:
     # What the log says.
 
     def _appended(self, given: Appended, now: Now) -> None:
-        proposal, self._proposal = self._proposal, None
+        proposal = self._proposal
         assert proposal is not None
         assert proposal.after == given.after
         if not given.committed:
-            self._fence = max(self._fence, given.after + 1)
+            self._proposal = None
+            self._fence = given.after + 1
             self._requests.put_back(proposal.calls)
             return
-        self._fence = max(self._fence, given.after + len(proposal.entries))
+        self._proposal = replace(proposal, committed=True)
         # An acknowledgement that took long may be old news: act on what the log gives back by itself.
         if now.s - proposal.sent_s < self.limits.patience_s:
             self._fold_all(given.after + 1, proposal.entries, now)
@@ -182,7 +198,10 @@ class Decider:
             return
         for record in changed:
             self._react(record, now)
+        self._requests.tell_doubts()
         if self.ledger.leader != leader:
+            if self.ledger.leader is not None:
+                self._presence.found(self.ledger.leader.node, now.s)  # whoever is elected lives
             self._new_reign(now)
 
     def _go_live(self, now: Now) -> None:
@@ -198,7 +217,7 @@ class Decider:
             self._unattended.update(
                 record.id
                 for record in self.ledger.open.values()
-                if record.status is Status.RUNNING and record.executor != self.identity.node
+                if record.status is Status.RUNNING and not self._runs.attends(record)
             )
         self._requests.reroute(now)
 
@@ -229,31 +248,48 @@ class Decider:
 
     def _pump(self, now: Now) -> None:
         """Start reads; propose the next batch, if none is in flight and all that is known to be there was read."""
+        proposal = self._proposal
+        if proposal is not None and proposal.committed and self.ledger.position >= proposal.last:
+            proposal = self._proposal = None
         if self.live:
-            for call, spec in self._requests.reads(self._runs.room):
+            promised = proposal.intents if proposal is not None else 0
+            for call, spec in self._requests.reads(self._runs.room - promised):
                 self._runs.read(call, spec.timeout_s, self.ledger.totals.term)
-        if self._proposal is None and self.live and self.ledger.position >= self._fence:
+        if proposal is None and self.live and self.ledger.position >= self._fence:
             entries = self._batch(now)
             if entries:
                 self._proposal = _Proposal(self.ledger.position, entries, now.s)
                 self._out.append(Append(self.ledger.position, entries))
 
     def _batch(self, now: Now) -> tuple[Entry, ...]:
+        if self.ledger.position == 0:
+            return () if self.draining else (self._founded(), self._elected(now))
         entries = list(self._runs.to_write())
+        room = self.limits.batch_entries_max - len(entries)
         if self.leads and not self.draining:
-            attempts = list(self._attempts(now))
-            room = min(self._runs.room - len(attempts), self.limits.batch_entries_max - len(entries))
-            entries += attempts
-            entries += (self._intent(call, spec, 1, now) for call, spec in self._requests.admit(room))
+            entries += self._beginnings(room, now)
         elif self.leads:
-            if self._hurry or (self._runs.none and len(entries) == self._runs.facts):
+            if room > 0 and (self._hurry or (self._runs.none and len(entries) == self._runs.facts)):
                 entries.append(Resigned(term=self.ledger.totals.term, node=self.identity.node, at_ms=now.ms))
-        elif self._stands(now):
-            if self.ledger.position == 0:
-                entries.append(Founded(cluster=self.identity.cluster, id=self.identity.cluster_id))
-            term, me = self.ledger.totals.term + 1, self.identity
-            entries.append(Elected(term=term, node=me.node, url=me.url, at_ms=now.ms))
+        elif room > 0 and self._stands(now):
+            entries.append(self._elected(now))
         return tuple(entries)
+
+    def _founded(self) -> Entry:
+        return Founded(cluster=self.identity.cluster, id=self.identity.cluster_id)
+
+    def _elected(self, now: Now) -> Entry:
+        return Elected(term=self.ledger.totals.term + 1, node=self.identity.node, url=self.identity.url, at_ms=now.ms)
+
+    def _beginnings(self, room: int, now: Now) -> list[Entry]:
+        """Return what this leader begins next: attempts and doubts that it owes, then new calls."""
+        entries = list(islice(self._attempts(now), room))
+        free = self._runs.room - sum(isinstance(entry, Intent) for entry in entries)
+        entries += (
+            self._intent(call, spec, 1, now)
+            for call, spec in self._requests.admit(min(free, room - len(entries)), self._runs.lanes)
+        )
+        return entries
 
     def _stands(self, now: Now) -> bool:
         leader = self.ledger.leader
@@ -264,7 +300,7 @@ class Decider:
         room = self._runs.room
         for record in sorted((self.ledger.open[call] for call in self._unattended), key=lambda it: it.execution_id):
             if record.effect is not Effect.ONCE:
-                if room > 0:
+                if room > 0 and record.lane not in self._runs.lanes:
                     room -= 1
                     yield self._intent(record.call, record.spec, record.attempt + 1, now)
             elif now.s - self._leads_since_s >= self.limits.grace_s and self._presence.gone(record.executor, now.s):

@@ -37,7 +37,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
 
 
 class Forward(msgspec.Struct, frozen=True, tag="forward"):
-    """A call for the leader; `number` counts how often its sender has forwarded this call."""
+    """A call for the leader; `number` counts the forwards of its sender, so that a late or doubled one is known."""
 
     call: Call
     number: int
@@ -124,6 +124,14 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The log's tail, asked for after the Confirm of that ticket."""
+
+    ticket: int
+    tail: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pulsed:
     """The newest beats of all nodes by name: which incarnation, and anything that changes as long as it lives."""
 
@@ -165,6 +173,7 @@ Input = (
     | Ended
     | Lost
     | Started
+    | Confirmed
     | Pulsed
     | PeerLost
     | PeerFound
@@ -205,6 +214,13 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
+class Confirm:
+    """Ask the log for its tail, until it answers, and report Confirmed: doubt is said only as the newest word."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """Tell the client how its call stands; `replayed` if its request is not the one that was executed."""
 
@@ -221,4 +237,4 @@ class Deny:
     refusal: Refusal
 
 
-Output = Append | Run | Send | Answer | Deny
+Output = Append | Run | Send | Confirm | Answer | Deny

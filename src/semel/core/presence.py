@@ -36,7 +36,7 @@ class Presence:
         self._lost.add(node)
 
     def found(self, node: NodeId, now_s: float) -> None:
-        """Note that that incarnation answers."""
+        """Note that that incarnation answers, or has just been elected."""
         self._lost.discard(node)
         self._signs_s[node] = now_s
 

@@ -70,6 +70,16 @@ def undecided(hold_s: float) -> Refusal:
     )
 
 
+def passed_on(refusal: Refusal) -> Refusal:
+    """Return the answer to a call that the leader refused, after it was passed on to another leader too."""
+    return Refusal(
+        Undecided.code,
+        f"the leader refused the call ({refusal.code}), but it was passed on to an earlier leader too, and may "
+        "yet run. "
+        "Retrying with the same key is safe and tells; a new key is not",
+    )
+
+
 def said(text: str) -> msgspec.Raw:
     """Return a failed tool's result with a text, as JSON in the form of MCP's CallToolResult."""
     result = {"content": [{"type": "text", "text": text}], "isError": True}

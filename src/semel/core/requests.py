@@ -9,9 +9,23 @@ from typing import assert_never
 
 from semel.core.admission import Admission
 from semel.core.call import Call, CallId, Effect, NodeId, Record, Spec, Status
-from semel.core.message import Answer, Deny, Forward, Now, Output, Received, Refusal, Refuse, Send, Submitted
-from semel.core.refusals import busy, draining, key_reused, key_stale, no_leader, not_begun, undecided
+from semel.core.message import (
+    Answer,
+    Confirm,
+    Confirmed,
+    Deny,
+    Forward,
+    Now,
+    Output,
+    Received,
+    Refusal,
+    Refuse,
+    Send,
+    Submitted,
+)
+from semel.core.refusals import busy, draining, key_reused, key_stale, no_leader, not_begun, passed_on, undecided
 from semel.core.standing import Standing
+from semel.errors import KeyReused
 
 
 @dataclass(slots=True)
@@ -27,8 +41,10 @@ class _Waiting:
     """Ticket to the request behind it."""
     senders: dict[NodeId, int] = field(default_factory=dict)
     """Who forwarded it here, and the number of their last forward."""
-    forwards: int = 0
+    forwarded: int = 0
+    """The number of its last forward; 0 before the first."""
     forwarded_s: float = 0.0
+    forwarded_to: set[NodeId] = field(default_factory=set)
     reading: bool = False
 
 
@@ -42,6 +58,11 @@ class Requests:
         self._tickets: dict[int, CallId] = {}
         self._queue = Admission()
         self._reads = Admission()
+        self._forwards = 0
+        self._heard: dict[NodeId, int] = {}
+        """The number of the newest forward of each peer: an older one that comes later is an echo."""
+        self._confirming: dict[int, int | None] = {}
+        """Tickets of calls in doubt, and the tail up to which this node must have read before it says so."""
 
     @property
     def answered(self) -> bool:
@@ -59,10 +80,11 @@ class Requests:
             self._out.append(Deny(given.ticket, key_reused(call)))
         elif known is not None and known.forgotten:
             self._out.append(Deny(given.ticket, key_stale(known)))
-        elif known is not None and known.status is not Status.RUNNING:
+        elif known is not None and known.status.final:
             self._out.append(Answer(given.ticket, known, replayed=True))
         elif waiting is not None:
             self._attach(given.ticket, waiting, call.request)
+            self._confirm(waiting)
         elif standing.draining and known is None:
             self._out.append(Deny(given.ticket, draining(standing.me)))
         elif len(self._waiting) >= standing.limits.in_flight_max:
@@ -70,13 +92,35 @@ class Requests:
         else:
             waiting = self._waiting[call.id] = _Waiting(call, given.spec, now.s, own=True)
             self._attach(given.ticket, waiting, call.request)
+            self._confirm(waiting)
             self._route(waiting, now)
 
     def abandon(self, ticket: int) -> None:
         """Forget the client behind a ticket; its call goes on."""
         call = self._tickets.pop(ticket, None)
         if call is not None:
-            del self._waiting[call].tickets[ticket]
+            waiting = self._waiting[call]
+            del waiting.tickets[ticket]
+            self._confirming.pop(ticket, None)
+            self._leave_doubted(waiting)
+
+    def confirm(self, given: Confirmed) -> None:
+        """Take the log's tail: once it is read, a call that is still in doubt is said to be."""
+        if given.ticket in self._confirming:
+            self._confirming[given.ticket] = given.tail
+            self.tell_doubts()
+
+    def tell_doubts(self) -> None:
+        """Say of calls that they are in doubt, to those who asked before the log's tail was asked for and read."""
+        ledger = self._standing.ledger
+        for ticket, tail in list(self._confirming.items()):
+            waiting = self._waiting[self._tickets[ticket]]
+            record = ledger.open.get(waiting.call.id)
+            if record is None or record.status is not Status.IN_DOUBT or not self._standing.live:
+                continue
+            if tail is not None and ledger.position >= tail:
+                self._out.append(Answer(ticket, record, replayed=waiting.tickets[ticket] != record.request))
+                self.abandon(ticket)
 
     def receive(self, given: Received, now: Now) -> None:
         """Take a peer's message; one that is late or for another leader is let go."""
@@ -84,7 +128,9 @@ class Requests:
         match given.message:
             case Forward():
                 assert given.spec is not None
-                if self._standing.leads and self._standing.live:
+                news = given.message.number > self._heard.get(given.sender, 0)
+                self._heard[given.sender] = max(given.message.number, self._heard.get(given.sender, 0))
+                if news and self._standing.leads and self._standing.live:
                     refusal = self._take(given.sender, given.message, given.spec, now)
                     if refusal is not None:
                         self._out.append(
@@ -92,7 +138,7 @@ class Requests:
                         )
             case Refuse():
                 if leader is not None and leader.node == given.sender:
-                    self._refused(given.message)
+                    self._refused(given.sender, given.message)
             case _:
                 assert_never(given.message)
 
@@ -104,7 +150,7 @@ class Requests:
         if self._digest_of(call, known) != call.digest:
             return key_reused(call)
         if known is not None:
-            return key_stale(known) if known.forgotten else None
+            return None  # its sender will read how the call stands, as this node has
         if waiting is not None:
             waiting.senders[sender] = forward.number
             return None
@@ -119,16 +165,32 @@ class Requests:
         self._queue.join(call.id)
         return None
 
-    def _refused(self, message: Refuse) -> None:
+    def _refused(self, sender: NodeId, message: Refuse) -> None:
         """Pass the leader's refusal on, if it is of the last forward and the call has not begun after all."""
         waiting = self._waiting.get(message.id)
-        if waiting is not None and message.number == waiting.forwards and message.id not in self._standing.ledger.open:
-            self._drop(waiting, message.refusal)
+        if waiting is not None and message.number == waiting.forwarded and message.id not in self._standing.ledger.open:
+            certain = waiting.forwarded_to == {sender} or message.refusal.code == KeyReused.code
+            self._drop(waiting, message.refusal if certain else passed_on(message.refusal))
 
     def _digest_of(self, call: Call, known: Record | None) -> str:
         """Return the digest that the call's key stands for here; the call's own if the key is new."""
         waiting = self._waiting.get(call.id)
         return known.digest if known else waiting.call.digest if waiting else call.digest
+
+    def _confirm(self, waiting: _Waiting) -> None:
+        """If a call is in doubt here, ask whether that is the last word: its outcome may have been told elsewhere."""
+        record = self._standing.ledger.open.get(waiting.call.id)
+        if record is not None and record.status is Status.IN_DOUBT:
+            for ticket in waiting.tickets:
+                if ticket not in self._confirming:
+                    self._confirming[ticket] = None
+                    self._out.append(Confirm(ticket))
+
+    def _leave_doubted(self, waiting: _Waiting) -> None:
+        """Let go of a call in doubt that nobody here waits for: it may stay so for ever."""
+        record = self._standing.ledger.open.get(waiting.call.id)
+        if record is not None and record.status is Status.IN_DOUBT and not waiting.tickets:
+            self._leave(waiting)
 
     def _attach(self, ticket: int, waiting: _Waiting, request: str) -> None:
         waiting.own = True
@@ -140,13 +202,16 @@ class Requests:
     def settle(self, record: Record) -> None:
         """Tell all who wait for a call how it stands now; those who meant another call by its key, that."""
         waiting = self._waiting.get(record.id)
-        if record.lane is not None and record.status is not Status.RUNNING:
-            self._queue.free(record.lane)
         if waiting is None:
             return
         if waiting.call.digest != record.digest:
             self._drop(waiting, key_reused(waiting.call))
-        elif record.status is not Status.RUNNING:
+        elif record.forgotten:
+            self._drop(waiting, key_stale(record))
+        elif record.status is Status.IN_DOUBT:
+            self._confirm(waiting)
+            self._leave_doubted(waiting)
+        elif record.status.final:
             self._leave(waiting)
             for ticket, request in waiting.tickets.items():
                 self._out.append(Answer(ticket, record, replayed=request != record.request))
@@ -157,6 +222,7 @@ class Requests:
             record = self._standing.ledger.find(call)
             if record is not None:
                 self.settle(record)
+        self.tell_doubts()
 
     def reroute(self, now: Now) -> None:
         """Set every waiting call on its way anew, after an election or a resignation."""
@@ -179,13 +245,14 @@ class Requests:
                 yield waiting.call, waiting.spec
                 room -= 1
 
-    def admit(self, room: int) -> Iterator[tuple[Call, Spec]]:
-        """Yield up to `room` calls whose intents may be written: no intent yet, and their lane is free."""
+    def admit(self, room: int, taken: set[str]) -> Iterator[tuple[Call, Spec]]:
+        """Yield up to `room` calls whose intents may be written: no intent yet, and a free lane that is not `taken`."""
         if not self._queue or room <= 0:
             return
         ledger, limits = self._standing.ledger, self._standing.limits
         running = (record.lane for record in ledger.open.values() if record.status is Status.RUNNING)
-        busy_lanes = {lane for lane in running if lane is not None}
+        busy_lanes = taken | {lane for lane in running if lane is not None}
+        self._queue.wake(busy_lanes)
         admitted: set[CallId] = set()
         size_bytes = 0
         while len(admitted) < room and size_bytes <= limits.batch_bytes_max:
@@ -216,7 +283,7 @@ class Requests:
         """
         limits = self._standing.limits
         for waiting in list(self._waiting.values()):
-            unheard = bool(waiting.forwards) and now.s - waiting.forwarded_s >= limits.forward_again_s
+            unheard = bool(waiting.forwarded) and now.s - waiting.forwarded_s >= limits.forward_again_s
             if waiting.call.id in self._standing.ledger.open or waiting.reading:
                 continue
             if now.s - waiting.since_s >= limits.hold_s:
@@ -227,7 +294,7 @@ class Requests:
     def _expire(self, waiting: _Waiting, proposed: set[CallId]) -> None:
         """Give up on a call that has not begun, saying no more than this node knows."""
         hold_s = self._standing.limits.hold_s
-        if waiting.forwards or waiting.call.id in proposed:
+        if waiting.forwarded or waiting.call.id in proposed:
             self._drop(waiting, undecided(hold_s))
         elif self._standing.leads:
             self._drop(waiting, not_begun(self._standing.me, hold_s))
@@ -247,8 +314,10 @@ class Requests:
         elif leader is None:
             return
         elif leader.node != self._standing.me:
-            waiting.forwards, waiting.forwarded_s = waiting.forwards + 1, now.s
-            self._out.append(Send(leader.node, Forward(waiting.call, waiting.forwards)))
+            self._forwards += 1
+            waiting.forwarded, waiting.forwarded_s = self._forwards, now.s
+            waiting.forwarded_to.add(leader.node)
+            self._out.append(Send(leader.node, Forward(waiting.call, self._forwards)))
         elif isinstance(spec, Refusal):
             self._drop(waiting, spec)
         else:
@@ -265,3 +334,4 @@ class Requests:
         del self._waiting[waiting.call.id]
         for ticket in waiting.tickets:
             del self._tickets[ticket]
+            self._confirming.pop(ticket, None)

@@ -22,6 +22,7 @@ class _Running:
     term: int
     attempt: int
     intent: int | None
+    lane: str | None
 
 
 class Runs:
@@ -46,6 +47,16 @@ class Runs:
         return not self._running
 
     @property
+    def lanes(self) -> set[str]:
+        """The lanes in which a tool is at work here, though its call may have its outcome from elsewhere."""
+        return {running.lane for running in self._running.values() if running.lane is not None}
+
+    def attends(self, record: Record) -> bool:
+        """Return whether a tool is at work here for a call, or has been and its outcome is still to be written."""
+        at_work = any(running.call.id == record.id for running in self._running.values())
+        return at_work or any(("outcome", intent) in self._facts for intent in record.intents)
+
+    @property
     def facts(self) -> int:
         """How many facts are still to be written."""
         return len(self._facts)
@@ -55,11 +66,13 @@ class Runs:
     def begin(self, record: Record) -> None:
         """Start the tool of a call whose intent is this node's and stands in the log."""
         intent = record.intents[-1]
-        self._start(_Running(record.call, record.effect, record.timeout_s, record.term, record.attempt, intent))
+        self._start(
+            _Running(record.call, record.effect, record.timeout_s, record.term, record.attempt, intent, record.lane)
+        )
 
     def read(self, call: Call, timeout_s: float, term: int) -> None:
         """Start a tool that changes nothing, without an intent."""
-        self._start(_Running(call, Effect.READ, timeout_s, term, 1, None))
+        self._start(_Running(call, Effect.READ, timeout_s, term, 1, None, None))
 
     def cancel(self, record: Record, now: Now) -> None:
         """State that an intent of this node was never begun, and never will be."""

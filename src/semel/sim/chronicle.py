@@ -1,0 +1,140 @@
+"""The judge's own reading of the log: reigns and the lives of calls, by the rules of the design, not the core's code.
+
+A call has a life from its first valid intent (or its read) until its key is forgotten; then the key is new again.
+"""
+
+from dataclasses import dataclass, field
+
+from semel.core.call import CallId, Effect, NodeId, Status
+from semel.core.entry import Doubted, Elected, Entry, Forgot, Founded, Intent, Outcome, Read, Resigned
+
+
+@dataclass(slots=True)
+class Life:
+    """One call in the log. Positions are None for what has not come to pass."""
+
+    id: CallId
+    digest: str
+    request: str
+    effect: Effect
+    begun_ms: int
+    born: int
+    intents: list[int] = field(default_factory=list)
+    outcome: int | None = None
+    doubted: int | None = None
+    forgotten: int | None = None
+    """Where its result was forgotten, or its key at once."""
+    ended: int | None = None
+    """Where its key was forgotten."""
+
+
+class Chronicle:
+    """What the entries say, from first to last."""
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self.entries = entries
+        self.reigns: list[tuple[NodeId, int] | None] = [None]
+        """Who led in which term after the entry at each position."""
+        self.lives: list[Life] = []
+        self.by_intent: dict[int, Life] = {}
+        """The lives by their valid intents."""
+        self.faults: list[str] = []
+        self._now: dict[CallId, Life] = {}
+        self._by_key: dict[CallId, list[Life]] = {}
+        self._term = 0
+        for position, entry in enumerate(entries, 1):
+            self.reigns.append(self._reign_after(entry))
+            self._read(position, entry)
+
+    def life_at(self, call: CallId, position: int) -> Life | None:
+        """Return the life that an entry at a position made, if any."""
+        for life in self._by_key.get(call, ()):
+            if position in (life.outcome, life.doubted, life.born) or position in life.intents:
+                return life
+        return None
+
+    def lives_of(self, call: CallId) -> list[Life]:
+        """Return all lives of a key, oldest first."""
+        return self._by_key.get(call, [])
+
+    def _reign_after(self, entry: Entry) -> tuple[NodeId, int] | None:
+        reign = self.reigns[-1]
+        match entry:
+            case Elected() if entry.term > self._term:
+                if entry.term != self._term + 1:
+                    self.faults.append(f"term {entry.term} follows term {self._term}")
+                self._term = entry.term
+                return entry.node, entry.term
+            case Resigned() if reign == (entry.node, entry.term):
+                return None
+            case _:
+                return reign
+
+    def _read(self, position: int, entry: Entry) -> None:
+        if isinstance(entry, Founded) != (position == 1):
+            self.faults.append(f"position {position} has {entry}")
+        match entry:
+            case Intent():
+                self._intent(position, entry)
+            case Read():
+                if entry.call.id not in self._now:
+                    begun_ms = entry.at_ms - int(entry.duration_ms)
+                    call = entry.call
+                    life = self._bear(Life(call.id, call.digest, call.request, Effect.READ, begun_ms, position))
+                    life.outcome = position
+            case Outcome():
+                life_of = self.by_intent.get(entry.intent)
+                if life_of is not None and life_of.outcome is None:
+                    life_of.outcome = position
+            case Doubted():
+                self._doubt(position, entry)
+            case Forgot():
+                self._forget(position, entry)
+            case _:
+                pass
+
+    def _bear(self, life: Life) -> Life:
+        self.lives.append(life)
+        self._now[life.id] = life
+        self._by_key.setdefault(life.id, []).append(life)
+        return life
+
+    def _intent(self, position: int, entry: Intent) -> None:
+        if self.reigns[position - 1] != (entry.executor, entry.term):
+            self.faults.append(f"the intent at {position} is of {entry.executor}, who did not lead")
+            return
+        life = self._now.get(entry.call.id)
+        if life is None:
+            call = entry.call
+            life = self._bear(Life(call.id, call.digest, call.request, entry.effect, entry.at_ms, position))
+        elif life.effect is Effect.ONCE or life.outcome is not None or life.digest != entry.call.digest:
+            return
+        life.intents.append(position)
+        self.by_intent[position] = life
+
+    def _doubt(self, position: int, entry: Doubted) -> None:
+        life = self.by_intent.get(entry.intent)
+        if life is None or life.outcome is not None or life.doubted is not None or life.intents[-1] != entry.intent:
+            return
+        life.doubted = position
+        if life.effect is not Effect.ONCE:
+            self.faults.append(f"the {life.effect} call {life.id.key} is in doubt at {position}")
+
+    def _forget(self, position: int, entry: Forgot) -> None:
+        for life in list(self._now.values()):
+            if life.outcome is None:
+                continue
+            if life.begun_ms < entry.keys_before_ms:
+                life.ended = position
+                life.forgotten = life.forgotten or position
+                del self._now[life.id]
+            elif life.begun_ms < entry.results_before_ms:
+                life.forgotten = life.forgotten or position
+
+    def status_of(self, life: Life) -> Status | None:
+        """Return the status of a life's outcome."""
+        if life.outcome is None:
+            return None
+        entry = self.entries[life.outcome - 1]
+        assert isinstance(entry, Outcome | Read)
+        return entry.status
