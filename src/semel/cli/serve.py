@@ -8,17 +8,14 @@ import contextlib
 import logging
 import signal
 import sys
-import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from semel.cli.asking import open_client
-from semel.cli.call import EFFECT_STYLES, effect_of
+from semel.cli.greeting import greet
 from semel.cli.lesson import Lesson
 from semel.cli.output import note
 from semel.errors import SemelError, UsageError
@@ -27,12 +24,6 @@ if TYPE_CHECKING:
     from semel.gateway.stdio import Wire
     from semel.serving import Node
 
-SPEAK_AFTER_S = 1.0
-"""What takes longer is worth a word."""
-SPEAK_EVERY_S = 3.0
-POLL_S = 0.02
-LEADER_WAIT_S = 3.0
-"""An election takes a fraction of this; past it the node says that there is no leader."""
 DRAIN_S = 10.0
 """How long running tools may take to end when the node is told to go; supervisors wait at least as long."""
 LEVELS = ("debug", "info", "warning", "error")
@@ -193,18 +184,17 @@ async def _serve(options: Options) -> None:
 
 async def _live(node: "Node", options: Options, signals: Signals, wire: "Wire | None") -> None:
     """Start the node, serve until something ends that, and let it go in order."""
-    progress = asyncio.create_task(_say_what_takes_long(node, options), name="progress")
+    greeting = asyncio.create_task(greet(node, options.target, stdio=options.stdio), name="greeting")
     try:
         if not await _unless_asked_to_go(node.start(), signals):
             return
         try:
-            await _unless_asked_to_go(_wait_until_ready(node), signals)
-            progress.cancel()
-            await _unless_asked_to_go(_work(node, options, wire), signals)
+            await _unless_asked_to_go(_serve_to_the_end(node, wire), signals)
         finally:
             await _let_go(node, options, signals)
     finally:
-        progress.cancel()
+        greeting.cancel()
+        await asyncio.wait([greeting])
     assert node.failed is not None
     if node.failed.done():
         raise node.failed.result()
@@ -224,77 +214,25 @@ async def _unless_asked_to_go(work: Coroutine[Any, Any, None], signals: Signals)
     return True
 
 
-async def _say_what_takes_long(node: "Node", options: Options) -> None:
-    await asyncio.sleep(SPEAK_AFTER_S)
-    while True:
-        started = node.failed is not None
-        where = f"{node.name} reads the log: at position {node.status()['position']:,}" if started else ""
-        note(where or f"starting {options.target}")
-        await asyncio.sleep(SPEAK_EVERY_S)
-
-
-async def _wait_until_ready(node: "Node") -> None:
-    """Wait until the node has read the log and there is a leader; without one, only for as long as elections take."""
+async def _serve_to_the_end(node: "Node", wire: "Wire | None") -> None:
+    """Serve until the node fails or, on stdio, its client goes away."""
     assert node.failed is not None
-    position, moved_s = -1, time.monotonic()
-    while not (status := node.status())["ready"] and not node.failed.done():
-        if status["position"] > position:
-            position, moved_s = status["position"], time.monotonic()
-        elif time.monotonic() > moved_s + LEADER_WAIT_S:
-            return
-        await asyncio.sleep(POLL_S)
-
-
-async def _work(node: "Node", options: Options, wire: "Wire | None") -> None:
-    """Say what is served and where, and serve until the node fails or, on stdio, its client goes away."""
-    assert node.failed is not None
-    _introduce(node, await _tools_of(node), options)
-    failure = asyncio.create_task(_failure(node.failed), name="failure")
-    client = asyncio.create_task(node.serve_stdio(wire), name="stdio") if wire is not None else failure
+    ends = [asyncio.create_task(_failure(node.failed), name="failure")]
+    if wire is not None:
+        ends.append(asyncio.create_task(node.serve_stdio(wire), name="stdio"))
     try:
-        await asyncio.wait([failure, client], return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        failure.cancel()
-        client.cancel()
-        await asyncio.wait([failure, client])
-    if not client.cancelled():
-        client.result()
+        for end in ends:
+            end.cancel()
+        await asyncio.wait(ends)
+    for end in done:
+        end.result()
 
 
 async def _failure(failed: asyncio.Future[SemelError]) -> None:
-    """Wait until the node has failed; the future itself is the node's, and never cancelled."""
+    """Wait until the node has failed; the future itself is the node's, and is never cancelled."""
     await asyncio.wait([failed])
-
-
-async def _tools_of(node: "Node") -> list[dict[str, Any]]:
-    """Return the tools as the node's own clients see them."""
-    client = open_client([node.url], timeout_s=SPEAK_AFTER_S)
-    try:
-        return await client.tools()
-    except SemelError:
-        return []
-    finally:
-        await client.close()
-
-
-def _introduce(node: "Node", tools: Sequence[Mapping[str, Any]], options: Options) -> None:
-    """Say what is served, where, and who leads."""
-    status = node.status()
-    leader = status["leader"]
-    leads = "nobody yet" if leader is None else f"{leader}{' (this node)' if leader == node.name else ''}"
-    named = ", ".join(
-        f"{tool['name']} {click.style(f'({effect_of(tool)})', fg=EFFECT_STYLES.get(effect_of(tool)))}" for tool in tools
-    )
-    lines = [
-        f"semel {version('semel')}: {click.style(node.name, bold=True)} serves {options.target}",
-        f"  MCP     {'on stdin and stdout; nodes meet at ' + node.url if options.stdio else node.url + '/mcp'}",
-        f"  log     {node.log_url}",
-        f"  tools   {named or 'none'}",
-        f"  leader  {leads}, term {status['term']}",
-        *(f"  {click.style('warning', fg='yellow')} {warning}" for warning in status["warnings"]),
-    ]
-    with contextlib.suppress(OSError):  # whoever started the node need not listen
-        click.echo("\n".join(lines), err=options.stdio)
 
 
 async def _let_go(node: "Node", options: Options, signals: Signals) -> None:

@@ -45,7 +45,7 @@ class Status(enum.StrEnum):
         return self not in (Status.RUNNING, Status.IN_DOUBT)
 
 
-class NodeId(msgspec.Struct, frozen=True, array_like=True):
+class NodeId(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One life of a node: a restarted process is not the one that died."""
 
     name: str
@@ -55,14 +55,14 @@ class NodeId(msgspec.Struct, frozen=True, array_like=True):
         return f"{self.name}.{self.incarnation}"
 
 
-class CallId(msgspec.Struct, frozen=True, array_like=True):
+class CallId(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What makes two requests one call."""
 
     caller: str
     key: str
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
+class Call(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One request to run a tool.
 
     `arguments` is a JSON object as it came; `digest` is `digest_of(tool, arguments)`; `request` names the one
@@ -91,7 +91,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     `execution_id` counts the calls in log order from 1. `intents` are the positions of its intents, oldest
     first (none for a read); `position` is that of the entry that made it stand as it does. `arguments` and
-    `result` are JSON; a forgotten call has neither. Times are of the clock of the node that wrote the entry.
+    `result` are JSON; a forgotten call has neither. `timestamp_ms` is when its first attempt began, by the clock of
+    the node that wrote the entry; `clock_ms` is when it came to stand as it does, by the log's own clock, which
+    decides when it is forgotten.
     """
 
     id: CallId
@@ -111,6 +113,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     executor: NodeId
     status: Status
     timestamp_ms: int
+    clock_ms: int
     result: msgspec.Raw | None = None
     duration_ms: float | None = None
     reason: str | None = None
@@ -168,23 +171,30 @@ def encode_arguments(arguments: dict[str, Any], limits: Limits) -> msgspec.Raw:
 
 
 def digest_of(tool: str, arguments: dict[str, Any]) -> str:
-    """Return the SHA-256 (hex) over the canonical form of a tool's name and its arguments (RFC 8785)."""
+    """Return the SHA-256 (hex) over the canonical form of a tool's name and its arguments (RFC 8785).
+
+    Raises:
+        BadArguments: they are nested too deeply to be read by anybody.
+    """
     try:
-        canonical = rfc8785.dumps([tool, arguments])
-    except rfc8785.IntegerDomainError:
-        canonical = rfc8785.dumps([tool, _exact(arguments)])
+        try:
+            canonical = rfc8785.dumps([tool, arguments])
+        except rfc8785.IntegerDomainError:
+            canonical = rfc8785.dumps([tool, _exact(arguments), "with integers in digits"])
+    except RecursionError as error:
+        raise BadArguments("the arguments are nested too deeply. Nothing was run") from error
     return hashlib.sha256(canonical).hexdigest()
 
 
 def _exact(value: Any) -> Any:
-    """Return `value` with every integer that a double cannot hold marked and spelled out in digits."""
+    """Return `value` with every integer that a double cannot hold spelled out in digits, as nothing else can be."""
     match value:
         case bool():
             return value
         case int() if abs(value) > JSON_INTEGER_MAX:
-            return {"\x00integer": str(value)}
+            return {"": str(value)}
         case dict():
-            return {name: _exact(inner) for name, inner in value.items()}
+            return {f"={name}": _exact(inner) for name, inner in value.items()}
         case list():
             return [_exact(inner) for inner in value]
         case _:

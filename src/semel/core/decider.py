@@ -43,7 +43,7 @@ from semel.core.message import (
 )
 from semel.core.presence import Presence
 from semel.core.requests import Requests
-from semel.core.runs import Runs
+from semel.core.runs import Runs, payload_bytes
 from semel.core.standing import Standing
 
 
@@ -100,7 +100,6 @@ class Decider:
         self._proposal: _Proposal | None = None
         self._fence = 0
         """Nothing is proposed before this position is folded: it is known to be taken."""
-        self._hurry = False
         self._leads_since_s = 0.0
         self._forgot_s = 0.0
 
@@ -159,7 +158,7 @@ class Decider:
             case Ticked():
                 self._tick(now)
             case Drained():
-                self._standing.draining, self._hurry = True, self._hurry or given.hurry
+                self._standing.draining = True
             case _:
                 assert_never(given)
         self._pump(now)
@@ -267,10 +266,10 @@ class Decider:
         entries = list(self._runs.to_write())
         room = self.limits.batch_entries_max - len(entries)
         if self.leads and not self.draining:
-            entries += self._beginnings(room, now)
-        elif self.leads:
-            if room > 0 and (self._hurry or (self._runs.none and len(entries) == self._runs.facts)):
-                entries.append(Resigned(term=self.ledger.totals.term, node=self.identity.node, at_ms=now.ms))
+            room_bytes = self.limits.batch_bytes_max - sum(payload_bytes(entry) for entry in entries)
+            entries += self._beginnings(room, room_bytes, now)
+        elif self.leads and room > 0:
+            entries.append(Resigned(term=self.ledger.totals.term, node=self.identity.node, at_ms=now.ms))
         elif room > 0 and self._stands(now):
             entries.append(self._elected(now))
         return tuple(entries)
@@ -281,14 +280,13 @@ class Decider:
     def _elected(self, now: Now) -> Entry:
         return Elected(term=self.ledger.totals.term + 1, node=self.identity.node, url=self.identity.url, at_ms=now.ms)
 
-    def _beginnings(self, room: int, now: Now) -> list[Entry]:
+    def _beginnings(self, room: int, room_bytes: int, now: Now) -> list[Entry]:
         """Return what this leader begins next: attempts and doubts that it owes, then new calls."""
         entries = list(islice(self._attempts(now), room))
         free = self._runs.room - sum(isinstance(entry, Intent) for entry in entries)
-        entries += (
-            self._intent(call, spec, 1, now)
-            for call, spec in self._requests.admit(min(free, room - len(entries)), self._runs.lanes)
-        )
+        room_bytes -= sum(payload_bytes(entry) for entry in entries)
+        admitted = self._requests.admit(min(free, room - len(entries)), room_bytes, self._runs.lanes)
+        entries += (self._intent(call, spec, 1, now) for call, spec in admitted)
         return entries
 
     def _stands(self, now: Now) -> bool:
@@ -297,15 +295,19 @@ class Decider:
 
     def _attempts(self, now: Now) -> Iterator[Entry]:
         """Yield what this leader owes to unattended calls: another attempt where that is harmless, else doubt."""
-        room = self._runs.room
+        room, leads_s = self._runs.room, now.s - self._leads_since_s
         for record in sorted((self.ledger.open[call] for call in self._unattended), key=lambda it: it.execution_id):
-            if record.effect is not Effect.ONCE:
-                if room > 0 and record.lane not in self._runs.lanes:
+            gone = self._presence.gone(record.executor, now.s)
+            if record.effect is Effect.ONCE:
+                if gone and leads_s >= self.limits.grace_s:
+                    reason = f"{record.executor.name} was lost between intent and outcome"
+                    yield Doubted(intent=record.intents[-1], reason=reason, at_ms=now.ms)
+            elif gone or record.executor == self.identity.node or leads_s >= self.limits.patience_s:
+                if record.attempt >= self.limits.attempts_max:
+                    yield self._runs.give_up(record, now)
+                elif room > 0 and record.lane not in self._runs.lanes:
                     room -= 1
                     yield self._intent(record.call, record.spec, record.attempt + 1, now)
-            elif now.s - self._leads_since_s >= self.limits.grace_s and self._presence.gone(record.executor, now.s):
-                reason = f"{record.executor.name} was lost between intent and outcome"
-                yield Doubted(intent=record.intents[-1], reason=reason, at_ms=now.ms)
 
     def _intent(self, call: Call, spec: Spec, attempt: int, now: Now) -> Intent:
         return Intent(

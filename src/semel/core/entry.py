@@ -64,6 +64,9 @@ class Outcome(_Entry, frozen=True, kw_only=True, tag="outcome"):
     duration_ms: float
     at_ms: int
 
+    def __post_init__(self) -> None:
+        _check_final(self.status)
+
 
 class Read(_Entry, frozen=True, kw_only=True, tag="read"):
     """`executor` ran a tool that changes nothing, without an intent; call and outcome in one."""
@@ -77,6 +80,9 @@ class Read(_Entry, frozen=True, kw_only=True, tag="read"):
     duration_ms: float
     at_ms: int
 
+    def __post_init__(self) -> None:
+        _check_final(self.status)
+
 
 class Doubted(_Entry, frozen=True, kw_only=True, tag="doubted"):
     """Nobody can know whether the tool acted on the intent at position `intent`; a late outcome settles it."""
@@ -87,11 +93,20 @@ class Doubted(_Entry, frozen=True, kw_only=True, tag="doubted"):
 
 
 class Forgot(_Entry, frozen=True, kw_only=True, tag="forgot"):
-    """Results that ended before the one time, and keys before the other, are forgotten on every node alike."""
+    """The log's clock goes on to `at_ms`, but by `step_ms` at most; what is older than its retention is forgotten.
 
-    results_before_ms: int
-    keys_before_ms: int
+    A wall clock that jumps can therefore hurry forgetting by little, and turn it back by nothing.
+    """
+
     at_ms: int
+    step_ms: int
+    result_retention_ms: int
+    key_retention_ms: int
+
+
+def _check_final(status: Status) -> None:
+    if not status.final:
+        raise ValueError(f"{status} is no outcome")
 
 
 Entry = Founded | Elected | Resigned | Intent | Outcome | Read | Doubted | Forgot

@@ -10,7 +10,7 @@ The laws of the fold:
 2. An intent counts only in the reign of its executor; what a deposed leader wrote past its term is void.
 3. A call of a once tool has one intent; a second one is void, whoever wrote it.
 4. Doubt is a state and not an outcome: an outcome settles it, nothing else does.
-5. A key is forgotten by logged time alone.
+5. A key is forgotten by the log's own clock alone, which no single wall clock can make jump.
 """
 
 from collections.abc import Iterable
@@ -39,7 +39,7 @@ class Archive(Protocol):
         ...
 
     def forget(self, results_before_ms: int, keys_before_ms: int) -> None:
-        """Of calls that have ended: drop payloads of those begun before the one time, all before the other."""
+        """Of calls that ended before the one time on the log's clock drop the payloads, before the other all."""
         ...
 
     def open_records(self) -> Iterable[Record]:
@@ -59,6 +59,8 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """The ledger without its calls; with an archive, a whole snapshot."""
 
     position: int = 0
+    clock_ms: int = 0
+    """The log's own clock: set by the first election, moved on by entries that say so, never turned back."""
     cluster: str = ""
     cluster_id: str = ""
     term: int = 0
@@ -103,8 +105,8 @@ class Ledger:
                     self.totals = replace(self.totals, cluster=entry.cluster, cluster_id=entry.id)
             case Elected():
                 if entry.term > self.totals.term:
-                    leader = Leader(entry.node, entry.url, position)
-                    self.totals = replace(self.totals, term=entry.term, leader=leader)
+                    leader, clock_ms = Leader(entry.node, entry.url, position), self.totals.clock_ms or entry.at_ms
+                    self.totals = replace(self.totals, term=entry.term, leader=leader, clock_ms=clock_ms)
             case Resigned():
                 if self._reigns(entry.node, entry.term):
                     self.totals = replace(self.totals, leader=None)
@@ -117,7 +119,7 @@ class Ledger:
             case Doubted():
                 return self._doubt(position, entry)
             case Forgot():
-                self._archive.forget(entry.results_before_ms, entry.keys_before_ms)
+                self._forget(entry)
             case _:
                 assert_never(entry)
         return None
@@ -132,7 +134,7 @@ class Ledger:
         known = self.find(entry.call.id)
         if known is None:
             execution_id = self._count(entry.executor, new_call=True)
-            return self._hold(_first_record(position, entry, execution_id))
+            return self._hold(_first_record(position, entry, execution_id, self.totals.clock_ms))
         if known.status is not Status.RUNNING or known.effect is Effect.ONCE:
             return None
         self._count(entry.executor, new_call=False)
@@ -148,7 +150,6 @@ class Ledger:
         )
 
     def _settle(self, position: int, entry: Outcome) -> Record | None:
-        assert entry.status.final
         call = self._by_intent.get(entry.intent)
         if call is None:
             self._archive.keep_evidence(position, entry)
@@ -159,6 +160,7 @@ class Ledger:
         settled = replace(
             record,
             position=position,
+            clock_ms=self.totals.clock_ms,
             executor=entry.executor,
             status=entry.status,
             result=entry.result,
@@ -170,7 +172,8 @@ class Ledger:
     def _read(self, position: int, entry: Read) -> Record | None:
         if self.find(entry.call.id) is not None:
             return None
-        record = _read_record(position, entry, self._count(entry.executor, new_call=True))
+        execution_id = self._count(entry.executor, new_call=True)
+        record = _read_record(position, entry, execution_id, self.totals.clock_ms)
         self._archive.keep(record)
         return record
 
@@ -188,6 +191,11 @@ class Ledger:
         self._archive.keep(record)
         return record
 
+    def _forget(self, entry: Forgot) -> None:
+        clock_ms = max(self.totals.clock_ms, min(entry.at_ms, self.totals.clock_ms + entry.step_ms))
+        self.totals = replace(self.totals, clock_ms=clock_ms)
+        self._archive.forget(clock_ms - entry.result_retention_ms, clock_ms - entry.key_retention_ms)
+
     def _count(self, executor: NodeId, *, new_call: bool) -> int:
         by_node = self.totals.executions_by_node
         self.totals = replace(
@@ -198,7 +206,7 @@ class Ledger:
         return self.totals.calls
 
 
-def _first_record(position: int, entry: Intent, execution_id: int) -> Record:
+def _first_record(position: int, entry: Intent, execution_id: int, clock_ms: int) -> Record:
     call = entry.call
     return Record(
         id=call.id,
@@ -218,10 +226,11 @@ def _first_record(position: int, entry: Intent, execution_id: int) -> Record:
         executor=entry.executor,
         status=Status.RUNNING,
         timestamp_ms=entry.at_ms,
+        clock_ms=clock_ms,
     )
 
 
-def _read_record(position: int, entry: Read, execution_id: int) -> Record:
+def _read_record(position: int, entry: Read, execution_id: int, clock_ms: int) -> Record:
     call = entry.call
     return Record(
         id=call.id,
@@ -241,6 +250,7 @@ def _read_record(position: int, entry: Read, execution_id: int) -> Record:
         executor=entry.executor,
         status=entry.status,
         timestamp_ms=entry.at_ms - int(entry.duration_ms),
+        clock_ms=clock_ms,
         result=entry.result,
         duration_ms=entry.duration_ms,
     )
@@ -266,11 +276,11 @@ class DictArchive:
         self.evidence[position] = outcome
 
     def forget(self, results_before_ms: int, keys_before_ms: int) -> None:
-        """Of calls that have ended: drop payloads of those begun before the one time, all before the other."""
+        """Of calls that ended before the one time on the log's clock drop the payloads, before the other all."""
         for record in [record for record in self.records.values() if record.status.final]:
-            if record.timestamp_ms < keys_before_ms:
+            if record.clock_ms < keys_before_ms:
                 del self.records[record.id]
-            elif record.timestamp_ms < results_before_ms and not record.forgotten:
+            elif record.clock_ms < results_before_ms and not record.forgotten:
                 self.records[record.id] = replace(record, arguments=msgspec.Raw(b"null"), result=None, forgotten=True)
 
     def open_records(self) -> list[Record]:

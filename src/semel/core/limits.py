@@ -43,7 +43,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """A forwarded call whose intent has not come back is forwarded again; repeats are harmless."""
 
     forget_every_s: float = 600.0
-    """How often the leader writes down what may be forgotten: small steps, none of them long."""
+    """How often the leader moves the log's clock on, by twice this at most: small steps, and none of them long."""
 
     result_retention_ms: int = 30 * 86_400_000
     """Results are remembered for 30 days, longer than any client retries."""

@@ -159,9 +159,7 @@ class Ticked:
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """The node is to go down: take nothing new, and resign when its tools are done, or at once if `hurry`."""
-
-    hurry: bool = False
+    """The node is to go down: take nothing new, resign, and let its tools end; their outcomes are still written."""
 
 
 Input = (

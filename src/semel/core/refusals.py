@@ -80,6 +80,11 @@ def passed_on(refusal: Refusal) -> Refusal:
     )
 
 
+def given_up(attempt: int, reason: str) -> msgspec.Raw:
+    """Return the result of a repeatable call that was lost as often as it may be."""
+    return said(f"the tool was lost in attempt {attempt}, which was the last: {reason}. Use a new key")
+
+
 def said(text: str) -> msgspec.Raw:
     """Return a failed tool's result with a text, as JSON in the form of MCP's CallToolResult."""
     result = {"content": [{"type": "text", "text": text}], "isError": True}

@@ -245,25 +245,28 @@ class Requests:
                 yield waiting.call, waiting.spec
                 room -= 1
 
-    def admit(self, room: int, taken: set[str]) -> Iterator[tuple[Call, Spec]]:
-        """Yield up to `room` calls whose intents may be written: no intent yet, and a free lane that is not `taken`."""
+    def admit(self, room: int, room_bytes: int, taken: set[str]) -> Iterator[tuple[Call, Spec]]:
+        """Yield up to `room` calls whose intents may be written: no intent yet, and a free lane that is not `taken`.
+
+        All but the first fit into `room_bytes` together.
+        """
         if not self._queue or room <= 0:
             return
-        ledger, limits = self._standing.ledger, self._standing.limits
+        ledger = self._standing.ledger
         running = (record.lane for record in ledger.open.values() if record.status is Status.RUNNING)
         busy_lanes = taken | {lane for lane in running if lane is not None}
         self._queue.wake(busy_lanes)
         admitted: set[CallId] = set()
         size_bytes = 0
-        while len(admitted) < room and size_bytes <= limits.batch_bytes_max:
-            call = self._queue.admit(self._lane_of, busy_lanes)
-            if call is None:
-                return
+        while len(admitted) < room and (call := self._queue.admit(self._lane_of, busy_lanes)) is not None:
             waiting = self._waiting.get(call)
             if waiting is None or isinstance(waiting.spec, Refusal) or call in admitted or call in ledger.open:
                 continue
-            admitted.add(call)
             size_bytes += len(waiting.call.arguments)
+            if admitted and size_bytes > room_bytes:
+                self._queue.put_back([call])
+                return
+            admitted.add(call)
             yield waiting.call, waiting.spec
 
     def put_back(self, calls: Iterable[CallId]) -> None:

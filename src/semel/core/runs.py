@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from semel.core.call import Call, CallId, Effect, NodeId, Record, Status
-from semel.core.entry import Doubted, Entry, Forgot, Outcome, Read
+from semel.core.entry import Doubted, Entry, Forgot, Intent, Outcome, Read
 from semel.core.limits import Limits
 from semel.core.message import Ended, Lost, Now, Output, Run
-from semel.core.refusals import said
+from semel.core.refusals import given_up, said
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,27 +92,39 @@ class Runs:
             case Lost() if running.effect is Effect.REPEATABLE and running.attempt < self._limits.attempts_max:
                 return running.call.id
             case Lost():
-                text = f"the tool was lost in attempt {running.attempt}: {given.reason}. Use a new key"
-                self._state(running, Ended(given.run, Status.ERROR, said(text), 0.0), now)
+                ended = Ended(given.run, Status.ERROR, given_up(running.attempt, given.reason), 0.0)
+                self._state(running, ended, now)
             case _:
                 assert_never(given)
         return None
 
     def forget(self, now: Now) -> None:
-        """State what may be forgotten by now."""
+        """State how late it is, so that what is old enough is forgotten."""
         self._facts["forgot", 0] = Forgot(
-            results_before_ms=now.ms - self._limits.result_retention_ms,
-            keys_before_ms=now.ms - self._limits.key_retention_ms,
             at_ms=now.ms,
+            step_ms=int(2000 * self._limits.forget_every_s),
+            result_retention_ms=self._limits.result_retention_ms,
+            key_retention_ms=self._limits.key_retention_ms,
         )
 
     # Facts on their way into the log.
+
+    def give_up(self, record: Record, now: Now) -> Entry:
+        """Return the outcome of a call that has lost executor after executor."""
+        return Outcome(
+            intent=record.intents[-1],
+            status=Status.ERROR,
+            result=given_up(record.attempt, f"{record.executor.name} was lost while it ran"),
+            executor=self._me,
+            duration_ms=0.0,
+            at_ms=now.ms,
+        )
 
     def to_write(self) -> Iterator[Entry]:
         """Yield the oldest facts, as many as fit into one append."""
         size_bytes = 0
         for count, entry in enumerate(self._facts.values()):
-            size_bytes += _payload_bytes(entry)
+            size_bytes += payload_bytes(entry)
             if count == self._limits.batch_entries_max or (count and size_bytes > self._limits.batch_bytes_max):
                 return
             yield entry
@@ -164,11 +176,14 @@ class Runs:
         )
 
 
-def _payload_bytes(entry: Entry) -> int:
+def payload_bytes(entry: Entry) -> int:
+    """Return how much of an entry's size is payload."""
     match entry:
         case Outcome():
             return len(entry.result)
         case Read():
             return len(entry.result) + len(entry.call.arguments)
+        case Intent():
+            return len(entry.call.arguments)
         case _:
             return 0

@@ -8,7 +8,7 @@ ever cannot keep the process from ending.
 import asyncio
 import logging
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -30,13 +30,13 @@ class LoopThread:
         """Start the thread."""
         self._thread.start()
 
-    def submit(self, work: Coroutine[Any, Any, _Result]) -> "Future[_Result]":
+    def submit(self, work: Coroutine[Any, Any, _Result]) -> "asyncio.Future[_Result]":
         """Begin `work` on the thread's loop; cancelling the future cancels it there."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
-    async def run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
-        """Return what `work` returns on the thread's loop."""
-        return await asyncio.wrap_future(self.submit(work))
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Have the thread's loop call `callback`."""
+        self._loop.call_soon_threadsafe(callback)
 
     async def close(self, *, timeout_s: float) -> bool:
         """Cancel what runs and end the thread; return False if something there does not stop in time."""

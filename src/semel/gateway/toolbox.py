@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import anyio
 import anyio.to_thread
 from mcp import MCPError
 from pydantic import ValidationError
@@ -35,6 +36,30 @@ _CLOSE_S = 8.0
 
 _STOP_S = 1.0
 """How long runs that are cancelled at the close may take; those that do not heed it are left behind."""
+
+
+class _Run:
+    """One run: which was first, its start or the end of its time; and the way to stop it."""
+
+    def __init__(self) -> None:
+        self._first = threading.Lock()  # taken once, by whoever is first
+        self.scope = anyio.CancelScope()
+
+    def begin(self) -> None:
+        """Begin the run, unless its time is over; in the tools' loop."""
+        if not self._first.acquire(blocking=False):
+            raise asyncio.CancelledError
+
+    def end(self) -> bool:
+        """Return whether the run had begun; if not, it never will. In the node's loop."""
+        return not self._first.acquire(blocking=False)
+
+    def stop(self) -> None:
+        """Cancel the run; in the tools' loop.
+
+        By a scope of anyio's, so that a run whose function hangs in a thread counts for as long as it does.
+        """
+        self.scope.cancel()
 
 
 class McpToolbox:
@@ -69,7 +94,7 @@ class McpToolbox:
         """
         self._thread.start()
         try:
-            await self._thread.run(self._open())
+            await self._thread.submit(self._open())
         except BaseException:
             await self.close()
             raise
@@ -77,7 +102,7 @@ class McpToolbox:
     async def close(self) -> None:
         """Stop every server; runs under way are cancelled, and no child process is left."""
         self._closing = True
-        await asyncio.wait([asyncio.wrap_future(self._thread.submit(self._shut()))], timeout=_CLOSE_S)
+        await asyncio.wait([self._thread.submit(self._shut())], timeout=_CLOSE_S)
         if not await self._thread.close(timeout_s=_STOP_S):
             _log.warning("%d runs do not stop and are left behind in their threads", self._performing)
         for upstream in self._upstreams.values():
@@ -98,28 +123,26 @@ class McpToolbox:
 
     async def run(self, attempt: Attempt) -> Done | Gone:
         """Run a tool to its end or its time limit; never raises for what the tool does."""
-        first = threading.Lock()  # taken once: by the run when it begins, or here when its time is over
-
-        def begin() -> None:
-            if not first.acquire(blocking=False):
-                raise asyncio.CancelledError
-
-        work = self._thread.submit(self._perform(attempt, begin))
+        run = _Run()
+        work = self._thread.submit(self._perform(attempt, run))
         try:
-            async with asyncio.timeout(attempt.timeout_s):
-                return await asyncio.wrap_future(work)
-        except TimeoutError:
-            tool, limit = attempt.call.tool, f"{attempt.timeout_s:g} s"
-            if first.acquire(blocking=False):
-                return failed(
-                    f"{tool} never started: its server was down or had no room for the whole time limit of {limit}. "
-                    "Nothing was run"
-                )
+            done, _ = await asyncio.wait([work], timeout=attempt.timeout_s)
+            if done:
+                return work.result()
+        finally:
+            began = run.end()
+            self._thread.call_soon(run.stop)
+        tool, limit = attempt.call.tool, f"{attempt.timeout_s:g} s"
+        if not began:
             return failed(
-                f"{tool} did not come to an end within its time limit of {limit}. It was told to stop, and may still "
-                "be acting: a function that does not heed cancellation runs on in its thread",
-                Status.TIMED_OUT,
+                f"{tool} never started: its server was down or had no room for the whole time limit of {limit}. "
+                "Nothing was run"
             )
+        return failed(
+            f"{tool} did not come to an end within its time limit of {limit}. It was told to stop, and may still be "
+            "acting: a function that does not heed cancellation runs on in its thread",
+            Status.TIMED_OUT,
+        )
 
     async def _open(self) -> None:
         """Start the servers, side by side; in the tools' loop."""
@@ -155,7 +178,7 @@ class McpToolbox:
             for tool in upstream.tools
         )
 
-    async def _perform(self, attempt: Attempt, begin: Callable[[], None]) -> Done | Gone:
+    async def _perform(self, attempt: Attempt, run: "_Run") -> Done | Gone:
         """Run a tool, whatever it does; in the tools' loop."""
         tool = attempt.call.tool
         entry = self._catalogue.get(tool)
@@ -165,7 +188,9 @@ class McpToolbox:
             return failed(f"{self._performing} runs hang past their time limit: restart this node. Nothing was run")
         self._performing += 1
         try:
-            return ended(tool, await self._call(attempt, entry, begin), self._limits)
+            with run.scope:
+                return ended(tool, await self._call(attempt, entry, run.begin), self._limits)
+            return failed(f"{tool} was stopped")  # nobody waits for it any more
         except ConnectionGone as gone:
             return Gone(str(gone))
         except MCPError as error:

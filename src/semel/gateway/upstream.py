@@ -25,7 +25,7 @@ _HANDSHAKE_S = 30.0
 
 _RESTART_FIRST_S = 0.1
 _RESTART_MAX_S = 5.0
-"""The pause before a lost server is started again; it doubles, so that a broken one costs little."""
+"""The pause before a lost server is started again; it doubles until one lives longer than the longest pause."""
 
 
 class _AsItCame(RootModel[dict[str, Any]]):
@@ -39,7 +39,8 @@ class ConnectionGone(Exception):
 class _Connection:
     """One life of the connection, and what there is to know of it."""
 
-    def __init__(self, name: str, server: InProcess | Command) -> None:
+    def __init__(self, name: str, server: InProcess | Command, up: asyncio.Event) -> None:
+        self._up = up  # set while calls may use the connection
         self.lost = False
         self.changed = False
         self.news = asyncio.Event()
@@ -55,6 +56,7 @@ class _Connection:
     def lose(self) -> None:
         self.lost = True
         self.news.set()
+        self._up.clear()
 
     def explains(self, error: MCPError) -> bool:
         """Return whether `error` came of the loss; a server may answer with the same code."""
@@ -102,16 +104,20 @@ class Upstream:
 
     async def keep(self, first: "asyncio.Future[None]") -> None:
         """Connect, and connect again whenever the connection is lost; tell `first` how the first time went."""
+        now = asyncio.get_running_loop().time
         pause_s = _RESTART_FIRST_S
         while True:
+            began_s = now()
             try:
                 await self._live(first)
-                pause_s = _RESTART_FIRST_S
+                _log.warning("the server %r went away", self.name)
             except UpstreamError as error:
                 if not first.done():
                     first.set_exception(error)
                     return
-                _log.warning("%s; starting it again in %g s", error, pause_s)
+                _log.warning("%s", error)
+            if now() - began_s > _RESTART_MAX_S:
+                pause_s = _RESTART_FIRST_S
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _RESTART_MAX_S)
 
@@ -127,9 +133,10 @@ class Upstream:
             pydantic.ValidationError: it answered with something that is no result of a tool.
             ConnectionGone: it went away meanwhile.
         """
-        while (connection := self._connection) is None or connection.lost:
-            self._up.clear()
+        while not self._up.is_set():
             await self._up.wait()
+        connection = self._connection
+        assert connection is not None
         begin()
         params = types.CallToolRequestParams.model_validate({"name": tool, "arguments": arguments, "_meta": meta})
         try:
@@ -148,7 +155,7 @@ class Upstream:
 
     async def _live(self, first: "asyncio.Future[None]") -> None:
         """Live through one connection, from its opening to its loss; raises UpstreamError if it cannot be opened."""
-        self._connection = connection = _Connection(self.name, self._server)
+        self._connection = connection = _Connection(self.name, self._server, self._up)
         try:
             async with asyncio.timeout(_HANDSHAKE_S) as handshake, connection.client:
                 await self._read_tools(connection)

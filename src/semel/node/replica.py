@@ -29,11 +29,13 @@ CREATE TABLE calls (
     digest TEXT NOT NULL, request TEXT NOT NULL, client TEXT NOT NULL, effect TEXT NOT NULL, timeout_s REAL NOT NULL,
     lane TEXT, intents TEXT NOT NULL, position INTEGER NOT NULL, term INTEGER NOT NULL, attempt INTEGER NOT NULL,
     executor TEXT NOT NULL, incarnation TEXT NOT NULL, outcome TEXT NOT NULL, timestamp_ms INTEGER NOT NULL,
-    result TEXT, duration_ms REAL, reason TEXT, forgotten INTEGER NOT NULL
+    clock_ms INTEGER NOT NULL, result TEXT, duration_ms REAL, reason TEXT, forgotten INTEGER NOT NULL
 );
 CREATE UNIQUE INDEX calls_by_key ON calls (caller, key);
 CREATE INDEX calls_by_tool ON calls (tool, execution_id);
 CREATE INDEX calls_by_time ON calls (timestamp_ms);
+CREATE INDEX calls_by_clock ON calls (clock_ms) WHERE NOT forgotten;
+CREATE INDEX calls_forgotten ON calls (clock_ms) WHERE forgotten;
 CREATE UNIQUE INDEX calls_by_position ON calls (position);
 CREATE INDEX calls_not_ok ON calls (outcome, execution_id) WHERE outcome <> 'ok';
 CREATE TABLE evidence (
@@ -45,15 +47,15 @@ CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), totals TEXT NOT NUL
 
 COLUMNS = (
     "execution_id, caller, key, tool, arguments, digest, request, client, effect, timeout_s, lane, intents, position, "
-    "term, attempt, executor, incarnation, outcome, timestamp_ms, result, duration_ms, reason, forgotten"
+    "term, attempt, executor, incarnation, outcome, timestamp_ms, clock_ms, result, duration_ms, reason, forgotten"
 )
 
 _KEEP = f"""
-INSERT INTO calls ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+INSERT INTO calls ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
 ON CONFLICT (execution_id) DO UPDATE SET intents = excluded.intents, position = excluded.position,
     term = excluded.term, attempt = excluded.attempt, executor = excluded.executor,
-    incarnation = excluded.incarnation, outcome = excluded.outcome, result = excluded.result,
-    duration_ms = excluded.duration_ms, reason = excluded.reason
+    incarnation = excluded.incarnation, outcome = excluded.outcome, clock_ms = excluded.clock_ms,
+    result = excluded.result, duration_ms = excluded.duration_ms, reason = excluded.reason
 """
 
 
@@ -143,15 +145,15 @@ class Replica:
             self._connection.execute("INSERT OR REPLACE INTO evidence VALUES (?,?,?,?,?,?)", row)
 
     def forget(self, results_before_ms: int, keys_before_ms: int) -> None:
-        """Of calls that have ended: drop payloads of those begun before the one time, all before the other."""
+        """Of calls that ended before the one time on the log's clock drop the payloads, before the other all."""
         ended = "outcome NOT IN ('running', 'in_doubt')"
         with self._guard():
-            self._connection.execute(f"DELETE FROM calls WHERE timestamp_ms < ? AND {ended}", (keys_before_ms,))
             self._connection.execute(
                 "UPDATE calls SET arguments = 'null', result = NULL, forgotten = 1 "
-                f"WHERE timestamp_ms < ? AND NOT forgotten AND {ended}",
-                (results_before_ms,),
+                f"WHERE clock_ms < ? AND NOT forgotten AND {ended}",
+                (max(results_before_ms, keys_before_ms),),
             )
+            self._connection.execute("DELETE FROM calls WHERE clock_ms < ? AND forgotten", (keys_before_ms,))
 
     def open_records(self) -> list[Record]:
         """Return the records of all calls without an outcome."""
@@ -181,6 +183,7 @@ def _row_of(record: Record) -> tuple[Any, ...]:
         record.executor.incarnation,
         record.status.value,
         record.timestamp_ms,
+        record.clock_ms,
         None if record.result is None else bytes(record.result).decode(),
         record.duration_ms,
         record.reason,
@@ -192,7 +195,7 @@ def record_of(row: tuple[Any, ...]) -> Record:
     """Return the record that a row of `COLUMNS` holds."""
     (
         execution_id, caller, key, tool, arguments, digest, request, client, effect, timeout_s, lane, intents, position,
-        term, attempt, executor, incarnation, outcome, timestamp_ms, result, duration_ms, reason, forgotten,
+        term, attempt, executor, incarnation, outcome, timestamp_ms, clock_ms, result, duration_ms, reason, forgotten,
     ) = row  # fmt: skip
     return Record(
         id=CallId(caller, key),
@@ -212,6 +215,7 @@ def record_of(row: tuple[Any, ...]) -> Record:
         executor=NodeId(executor, incarnation),
         status=Status(outcome),
         timestamp_ms=timestamp_ms,
+        clock_ms=clock_ms,
         result=None if result is None else msgspec.Raw(result.encode()),
         duration_ms=duration_ms,
         reason=reason,

@@ -6,6 +6,7 @@ act comes out as an effect.
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import secrets
 import time
@@ -26,6 +27,8 @@ from semel.core.message import (
     Append,
     Appended,
     Committed,
+    Confirm,
+    Confirmed,
     Deny,
     Drained,
     Ended,
@@ -125,12 +128,10 @@ class Runtime:
         self._spawn(self._pulse_for_ever(), "pulse")
 
     async def drain(self, patience_s: float) -> None:
-        """Take no new calls, let running tools end for up to `patience_s`, and resign."""
-        for hurry, limit_s in ((False, patience_s), (True, 2.0)):
-            self._step(Drained(hurry=hurry))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), limit_s)
-                break
+        """Take no new calls, resign, and let running tools end for up to `patience_s`."""
+        self._step(Drained())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), patience_s)
         for future in self._tickets.values():
             if not future.done():
                 future.set_exception(Draining(f"{self.identity.node.name} went down; the same key may be sent again"))
@@ -298,6 +299,8 @@ class Runtime:
                 self._spawn(self._run(output), f"run {output.call.tool}")
             case Send():
                 self.peers.send(output.to, output.message)
+            case Confirm():
+                self._spawn(self._confirm(output.ticket), "confirm")
             case Answer():
                 future = self._tickets.get(output.ticket)
                 if future is not None and not future.done():
@@ -328,6 +331,17 @@ class Runtime:
         if trouble != self.trouble:
             self.trouble = trouble
             logger.warning("%s", trouble if trouble is not None else "the log can be written again")
+
+    async def _confirm(self, ticket: int) -> None:
+        """Ask the log for its tail until it can be told."""
+        for attempt in itertools.count():
+            try:
+                tail = await self._log.tail()
+            except LogUnavailable:
+                await asyncio.sleep(PROPOSE_AGAIN_S[min(attempt, len(PROPOSE_AGAIN_S) - 1)])
+            else:
+                self._step(Confirmed(ticket, tail))
+                return
 
     async def _run(self, run: Run) -> None:
         begun_s = time.monotonic()

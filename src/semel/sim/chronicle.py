@@ -17,7 +17,8 @@ class Life:
     digest: str
     request: str
     effect: Effect
-    begun_ms: int
+    clock_ms: int
+    """When it came to stand as it does, by the log's clock."""
     born: int
     intents: list[int] = field(default_factory=list)
     outcome: int | None = None
@@ -42,6 +43,7 @@ class Chronicle:
         self._now: dict[CallId, Life] = {}
         self._by_key: dict[CallId, list[Life]] = {}
         self._term = 0
+        self._clock_ms = 0
         for position, entry in enumerate(entries, 1):
             self.reigns.append(self._reign_after(entry))
             self._read(position, entry)
@@ -64,6 +66,7 @@ class Chronicle:
                 if entry.term != self._term + 1:
                     self.faults.append(f"term {entry.term} follows term {self._term}")
                 self._term = entry.term
+                self._clock_ms = self._clock_ms or entry.at_ms
                 return entry.node, entry.term
             case Resigned() if reign == (entry.node, entry.term):
                 return None
@@ -78,14 +81,14 @@ class Chronicle:
                 self._intent(position, entry)
             case Read():
                 if entry.call.id not in self._now:
-                    begun_ms = entry.at_ms - int(entry.duration_ms)
                     call = entry.call
-                    life = self._bear(Life(call.id, call.digest, call.request, Effect.READ, begun_ms, position))
+                    life = self._bear(Life(call.id, call.digest, call.request, Effect.READ, self._clock_ms, position))
                     life.outcome = position
             case Outcome():
                 life_of = self.by_intent.get(entry.intent)
                 if life_of is not None and life_of.outcome is None:
                     life_of.outcome = position
+                    life_of.clock_ms = self._clock_ms
             case Doubted():
                 self._doubt(position, entry)
             case Forgot():
@@ -106,7 +109,7 @@ class Chronicle:
         life = self._now.get(entry.call.id)
         if life is None:
             call = entry.call
-            life = self._bear(Life(call.id, call.digest, call.request, entry.effect, entry.at_ms, position))
+            life = self._bear(Life(call.id, call.digest, call.request, entry.effect, self._clock_ms, position))
         elif life.effect is Effect.ONCE or life.outcome is not None or life.digest != entry.call.digest:
             return
         life.intents.append(position)
@@ -121,14 +124,15 @@ class Chronicle:
             self.faults.append(f"the {life.effect} call {life.id.key} is in doubt at {position}")
 
     def _forget(self, position: int, entry: Forgot) -> None:
+        self._clock_ms = max(self._clock_ms, min(entry.at_ms, self._clock_ms + entry.step_ms))
         for life in list(self._now.values()):
             if life.outcome is None:
                 continue
-            if life.begun_ms < entry.keys_before_ms:
+            if life.clock_ms < self._clock_ms - entry.key_retention_ms:
                 life.ended = position
                 life.forgotten = life.forgotten or position
                 del self._now[life.id]
-            elif life.begun_ms < entry.results_before_ms:
+            elif life.clock_ms < self._clock_ms - entry.result_retention_ms:
                 life.forgotten = life.forgotten or position
 
     def status_of(self, life: Life) -> Status | None:

@@ -136,7 +136,7 @@ class Machine:
         if process is None:
             return
         self._world.note(self.name, lambda: f"drains{' in a hurry' if hurry else ''}")
-        process.step(Drained(hurry))
+        process.step(Drained())
         self._await_idle(process, self._world.timeline.now_s + (0.3 if hurry else 2.5))
 
     def _await_idle(self, process: Process, deadline_s: float) -> None:

@@ -24,7 +24,7 @@ def entry_text(entry: Entry) -> str:
         case Doubted():
             return f"Doubted({entry.intent})"
         case Forgot():
-            return f"Forgot(results {entry.results_before_ms}, keys {entry.keys_before_ms})"
+            return f"Forgot(at {entry.at_ms})"
         case _:
             assert_never(entry)
 

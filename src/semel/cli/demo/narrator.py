@@ -5,15 +5,25 @@ A pleasure in a terminal, plain text in a pipe. Knows nothing of nodes.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import fill
 from typing import Any
 
 from rich.console import Console
+from rich.live import Live
+from rich.padding import Padding
+from rich.spinner import Spinner
 from rich.text import Text
 
 from semel.cli.output import print_lines, width_of
-from semel.cli.table import Column, Row, table
+from semel.cli.table import Column, Row, Table
 
 INDENT = "   "
+QUOTE_WIDTH_MAX = 100
+"""Longer lines are hard to read."""
+SPINS_PER_S = 12.5
+"""As fast as the spinner's pictures change."""
+FOUND_CHARS_MAX = 2000
+"""What was found instead may be a whole audit."""
 
 
 class CheckFailed(Exception):
@@ -42,20 +52,29 @@ class Narrator:
         """Tell something that is no claim."""
         self._print(Text(INDENT + text, style))
 
-    def show(self, columns: Sequence[Column], rows: Sequence[Row]) -> None:
-        """Show a table."""
-        width = width_of(self._console)
-        for line in table(columns, rows, None if width is None else width - len(INDENT)):
-            self._print(Text(INDENT) + line)
+    def quote(self, text: str) -> None:
+        """Tell what a node answered, in full."""
+        indent = INDENT + "  "
+        width = min(self._console.width, QUOTE_WIDTH_MAX)
+        self._print(Text(fill(text, width, initial_indent=indent, subsequent_indent=indent), "dim"))
 
-    def check(self, claim: str, holds: bool, found: Any = None) -> None:
-        """Tell a claim that holds.
+    def show(self, columns: Sequence[Column], rows: Sequence[Row]) -> None:
+        """Show a table, as much of it as the terminal has room for."""
+        width = width_of(self._console)
+        table = Table(columns, rows, None if width is None else width - len(INDENT))
+        for line in (table.header(), *map(table.line, rows)):
+            self._print(Text(INDENT) + line)
+        if table.left_out:
+            self.say(f"(a wider terminal also shows: {', '.join(table.left_out)})", "dim")
+
+    def check(self, claim: str, holds: bool = True, found: Any = None) -> None:
+        """Tell a claim that holds; by default one that the story has just waited for.
 
         Raises:
-            CheckFailed: it does not.
+            CheckFailed: it does not hold.
         """
         if not holds:
-            raise CheckFailed(claim if found is None else f"{claim}; found instead: {found}")
+            raise CheckFailed(claim if found is None else f"{claim}; found instead: {str(found)[:FOUND_CHARS_MAX]}")
         self._claims += 1
         self._print(Text.assemble(INDENT, ("✓ ", "bold green"), claim))
 
@@ -65,7 +84,8 @@ class Narrator:
         if not self._console.is_terminal:
             yield
             return
-        with self._console.status(Text(what, "dim"), spinner="dots"):
+        spinner = Padding(Spinner("dots", Text(what, "dim")), (0, 0, 0, len(INDENT)))
+        with Live(spinner, console=self._console, transient=True, refresh_per_second=SPINS_PER_S):
             yield
 
     def end(self, total_s: float) -> None:

@@ -60,7 +60,7 @@ async def charge_card(order: str) -> str:
 async def _slowly(tool: str, subject: str) -> str:
     _note_start(tool, subject)
     await asyncio.sleep(SLOW_S)
-    return f"{tool} {subject}: done"
+    return f"{subject}: done"
 
 
 def _note_start(tool: str, subject: str) -> None:

@@ -95,7 +95,7 @@ class Story:
             {(call["executor"], call["term"]) for call in self._history} == {(self._leader, self._term)},
             self._history,
         )
-        self._check(f"{', '.join(NODES)} each answered with these very calls", True)
+        self._check(f"{', '.join(NODES)} each answered with these very calls")
 
     async def _a_retry_is_no_second_run(self) -> None:
         self._narrator.step("A retry gets the same answer, and no second run")
@@ -113,7 +113,7 @@ class Story:
         self._check(
             "add(1, 5) with that key, through node-3, is an error that says so:", type(other) is KeyReused, other
         )
-        self._narrator.say(f"  {other}", "dim")
+        self._narrator.quote(str(other))
         history = await same_history(self._actors(*NODES), calls=len(KEYS))
         self._check("the audit has not changed: still three executions", history == self._history, history)
 
@@ -122,8 +122,8 @@ class Story:
         killed, term = self._stage.actors[self._leader], self._term
         self._killed = killed.name
         first, second = self._survivors()
-        report = _begin(first, "render_report", {"month": "October"}, key="report-october")
-        charge = _begin(second, "charge_card", {"order": "42"}, key="charge-order-42")
+        report = _begin(first, "render_report", {"month": "October"}, key="report-10")
+        charge = _begin(second, "charge_card", {"order": "42"}, key="charge-42")
         with self._narrator.waiting("two slow tools start"):
             await until("both slow tools start", self._both_slow_tools_started)
         self._narrator.say(f"{first.name} was asked for render_report (repeatable), and its client waits")
@@ -159,7 +159,7 @@ class Story:
             rendered,
         )
         self._check("charge_card is in doubt, and its client was told so:", charged.in_doubt, charged)
-        self._narrator.say(f"  {charged.result}", "dim")
+        self._narrator.quote(charged.result)
         starts = Counter(self._stage.starts())
         self._check(
             "charge_card was not run again: it started once, render_report twice",
@@ -173,7 +173,7 @@ class Story:
         views = await standings(survivors)
         self._narrator.show(STANDING_COLUMNS, views)
         await seen_gone(survivors, self._killed)
-        self._check(f"both name {self._leader}, and know that {self._killed} is gone", True)
+        self._check(f"both name {self._leader}, and see that {self._killed} is gone")
         await self._call(survivors[0].name, "divide", {"a": 10, "b": 2}, 5.0, key="quotient")
         await self._call(survivors[1].name, "subtract", {"a": 20, "b": 5}, 15, key="difference")
 
@@ -215,7 +215,7 @@ class Story:
         answer = await self._stage.actors[name].client.call(tool, arguments, key=key)
         shown = ", ".join(json.dumps(value) for value in arguments.values())
         self._check(
-            f"{tool}({shown}) = {json.dumps(answer.result)}  asked {name}, executed by {answer.executor}",
+            f"{tool}({shown}) = {json.dumps(answer.result)}, through {name}, executed by {answer.executor}",
             json.dumps(answer.result) == json.dumps(result)
             and (answer.executor, answer.term, answer.attempt, answer.replayed) == (self._leader, self._term, 1, False),
             answer,

@@ -1,5 +1,7 @@
 """The tables of the demo: those of `semel status` and `semel audit`, with the columns of the story."""
 
+import json
+
 from semel.cli.audit import duration, outcome_style, value
 from semel.cli.since import clock
 from semel.cli.table import Column, Row, field
@@ -13,6 +15,12 @@ def role(standing: Row) -> str:
 def executions(standing: Row) -> int:
     """Return how many executions a node says it has had."""
     return next(int(node["executions"]) for node in standing["nodes"] if node["node"] == standing["node"])
+
+
+def spoken(call: Row) -> str:
+    """Return a call as it is written in code: the tool, and its arguments by name."""
+    arguments = ", ".join(f"{name}={json.dumps(argument)}" for name, argument in call["arguments"].items())
+    return f"{call['tool']}({arguments})"
 
 
 STANDING_COLUMNS = (
@@ -29,10 +37,9 @@ CALL_COLUMNS = (
     Column(name="time", show=lambda call: clock(call["timestamp_ms"], date=False), style=lambda _: "dim", rank=1),
     field("key", rank=3),
     field("caller", rank=4),
-    field("tool"),
-    value("arguments", width_max=32),
+    Column(name="call", show=spoken),
     field("outcome", style=outcome_style),
-    value("result", width_max=28),
+    value("result"),
     field("executor"),
     field("term", right=True),
     field("attempt", right=True, rank=5),
