@@ -24,13 +24,15 @@ def free_port() -> int:
 
 async def until(condition: Any, *, limit_s: float = 15.0, what: str = "the condition") -> Any:
     """Return the first true value of `condition()`, asked again and again for up to `limit_s`."""
-    async with asyncio.timeout(limit_s):
-        while True:
-            with contextlib.suppress(OSError):
-                if value := await asyncio.to_thread(condition):
-                    return value
-            await asyncio.sleep(0.02)
-    raise AssertionError(f"{what} did not come true in {limit_s} s")
+    try:
+        async with asyncio.timeout(limit_s):
+            while True:
+                with contextlib.suppress(OSError):
+                    if value := await asyncio.to_thread(condition):
+                        return value
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"waited {limit_s:g} s in vain for {what}") from None
 
 
 def get_json(url: str) -> Any:

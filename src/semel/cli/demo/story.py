@@ -1,0 +1,235 @@
+"""The story in nine steps, each line of it checked against the nodes' logs and the clients' answers."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from typing import Any
+
+from semel.cli.demo.narrator import Narrator
+from semel.cli.demo.stage import Actor, Stage, until
+from semel.cli.demo.tables import CALL_COLUMNS, STANDING_COLUMNS, executions, role
+from semel.cli.demo.witness import Call, same_history, seen_gone, standings
+from semel.errors import KeyReused
+
+NODES = ("node-1", "node-2", "node-3")
+KEYS = ("sum", "product", "greeting")
+
+
+class Story:
+    """What has happened so far, and the nine steps."""
+
+    def __init__(self, stage: Stage, narrator: Narrator) -> None:
+        self._stage = stage
+        self._narrator = narrator
+        self._check = narrator.check
+        self._leader = self._killed = ""
+        self._term = 0
+        self._history: list[Call] = []
+        """The audit as it was last seen, the same on every node that lives."""
+
+    async def tell(self) -> None:
+        """Play the story up to the last step but one; the cleanup is the stage's.
+
+        Raises:
+            CheckFailed: a line did not hold.
+        """
+        await self._three_nodes_start()
+        await self._each_says_its_status()
+        await self._calls_go_through_every_node()
+        await self._the_audit_is_read()
+        await self._a_retry_is_no_second_run()
+        await self._the_leader_is_killed()
+        await self._life_goes_on()
+        await self._the_killed_node_returns()
+
+    # The steps.
+
+    async def _three_nodes_start(self) -> None:
+        self._narrator.step("Three nodes start; one is elected, two follow")
+        with self._narrator.waiting("three processes start"):
+            actors = await asyncio.gather(*map(self._stage.start, NODES))
+            views = await standings(self._actors(*NODES))
+        for actor in actors:
+            self._narrator.say(f"{actor.name}  {actor.url}/mcp  process {actor.process.pid}", "dim")
+        self._leader, self._term = views[0]["leader"], views[0]["term"]
+        roles = {view["node"]: role(view) for view in views}
+        followers = [name for name in NODES if name != self._leader]
+        self._check(
+            f"{self._leader} was elected in term {self._term}; {' and '.join(followers)} follow",
+            roles == {self._leader: "leader"} | dict.fromkeys(followers, "follower"),
+            roles,
+        )
+
+    async def _each_says_its_status(self) -> None:
+        self._narrator.step("The status of each node")
+        views = await standings(self._actors(*NODES))
+        self._narrator.show(STANDING_COLUMNS, views)
+        self._check(
+            "all name the same leader and term, and none has run a tool",
+            {(view["leader"], view["term"], executions(view)) for view in views} == {(self._leader, self._term, 0)},
+            views,
+        )
+
+    async def _calls_go_through_every_node(self) -> None:
+        self._narrator.step("Calls through every node; the leader executes")
+        for name, key, tool, arguments, result in (
+            ("node-1", "sum", "add", {"a": 1, "b": 2}, 3),
+            ("node-2", "product", "multiply", {"x": 3, "y": 4}, 12),
+            ("node-3", "greeting", "concat", {"s1": "hello", "s2": "world"}, "hello world"),
+        ):
+            await self._call(name, tool, arguments, result, key=key)
+
+    async def _the_audit_is_read(self) -> None:
+        self._narrator.step("The audit, the same on every node")
+        self._history = await same_history(self._actors(*NODES), calls=len(KEYS))
+        self._narrator.show(CALL_COLUMNS, self._history)
+        ids = [call["execution_id"] for call in self._history]
+        self._check(
+            "three calls, three executions, with ids that are unique and grow",
+            ids == sorted(set(ids)) and {call["key"] for call in self._history} == set(KEYS),
+            self._history,
+        )
+        self._check(
+            f"{self._leader} executed all of them, in term {self._term}",
+            {(call["executor"], call["term"]) for call in self._history} == {(self._leader, self._term)},
+            self._history,
+        )
+        self._check(f"{', '.join(NODES)} each answered with these very calls", True)
+
+    async def _a_retry_is_no_second_run(self) -> None:
+        self._narrator.step("A retry gets the same answer, and no second run")
+        again = await self._stage.actors["node-2"].client.call("add", {"a": 1, "b": 2}, key="sum")
+        first = self._history[0]
+        self._check(
+            f"add(1, 2) with the same key, through node-2: {again.result} again, from execution {again.execution_id}",
+            (again.result, again.replayed, again.execution_id) == (first["result"], True, first["execution_id"]),
+            again,
+        )
+        try:
+            other: Any = await self._stage.actors["node-3"].client.call("add", {"a": 1, "b": 5}, key="sum")
+        except KeyReused as error:
+            other = error
+        self._check(
+            "add(1, 5) with that key, through node-3, is an error that says so:", type(other) is KeyReused, other
+        )
+        self._narrator.say(f"  {other}", "dim")
+        history = await same_history(self._actors(*NODES), calls=len(KEYS))
+        self._check("the audit has not changed: still three executions", history == self._history, history)
+
+    async def _the_leader_is_killed(self) -> None:
+        self._narrator.step("The leader is killed with two calls in flight")
+        killed, term = self._stage.actors[self._leader], self._term
+        self._killed = killed.name
+        first, second = self._survivors()
+        report = _begin(first, "render_report", {"month": "October"}, key="report-october")
+        charge = _begin(second, "charge_card", {"order": "42"}, key="charge-order-42")
+        with self._narrator.waiting("two slow tools start"):
+            await until("both slow tools start", self._both_slow_tools_started)
+        self._narrator.say(f"{first.name} was asked for render_report (repeatable), and its client waits")
+        self._narrator.say(f"{second.name} was asked for charge_card (once), and its client waits")
+
+        killed_at_s = time.monotonic()
+        await self._stage.kill(killed)
+        self._narrator.say(f"kill -9 {killed.process.pid}  ({killed.name}, the leader)", "bold red")
+        with self._narrator.waiting("a new leader is elected"):
+            answer = await first.client.call("add", {"a": 2, "b": 2}, key="after")
+            gap_ms = (time.monotonic() - killed_at_s) * 1000
+            views = await standings(self._survivors())
+        self._leader, self._term = views[0]["leader"], views[0]["term"]
+        self._check(
+            f"{self._leader} was elected in term {self._term}",
+            self._leader in (first.name, second.name) and self._term > term,
+            views,
+        )
+        self._check(
+            f"{gap_ms:.0f} ms without service, from the kill to the next answer: add(2, 2) = {answer.result}",
+            (answer.result, answer.executor, answer.term) == (4, self._leader, self._term),
+            answer,
+        )
+        await self._the_waiting_clients_are_answered(report, charge)
+
+    async def _the_waiting_clients_are_answered(self, report: "asyncio.Task[Any]", charge: "asyncio.Task[Any]") -> None:
+        with self._narrator.waiting("the calls that were in flight"):
+            rendered, charged = await asyncio.gather(report, charge)
+        got = rendered.result
+        self._check(
+            f"render_report finished under {self._leader}, attempt {rendered.attempt}; its client got: {got}",
+            (rendered.outcome, rendered.executor, rendered.attempt) == ("ok", self._leader, 2),
+            rendered,
+        )
+        self._check("charge_card is in doubt, and its client was told so:", charged.in_doubt, charged)
+        self._narrator.say(f"  {charged.result}", "dim")
+        starts = Counter(self._stage.starts())
+        self._check(
+            "charge_card was not run again: it started once, render_report twice",
+            starts == {"charge_card": 1, "render_report": 2},
+            starts,
+        )
+
+    async def _life_goes_on(self) -> None:
+        self._narrator.step("Status after the failover, and calls through the new leader")
+        survivors = self._survivors()
+        views = await standings(survivors)
+        self._narrator.show(STANDING_COLUMNS, views)
+        await seen_gone(survivors, self._killed)
+        self._check(f"both name {self._leader}, and know that {self._killed} is gone", True)
+        await self._call(survivors[0].name, "divide", {"a": 10, "b": 2}, 5.0, key="quotient")
+        await self._call(survivors[1].name, "subtract", {"a": 20, "b": 5}, 15, key="difference")
+
+    async def _the_killed_node_returns(self) -> None:
+        self._narrator.step("The final audit; the killed node returns and holds the same log")
+        before, after = self._history, await same_history(self._survivors(), calls=8)
+        self._narrator.show(CALL_COLUMNS, after)
+        self._check(
+            "nothing is lost: what was there before the kill is there unchanged, and no id is missing",
+            after[: len(before)] == before and [call["execution_id"] for call in after] == list(range(1, 9)),
+            after,
+        )
+        terms = [call["term"] for call in after if call["attempt"] == 1 and call["outcome"] != "in_doubt"]
+        self._check(
+            f"one history over both leaders: term {terms[0]}, then term {terms[-1]}",
+            terms == sorted(terms) and {terms[0], terms[-1]} == {before[0]["term"], self._term},
+            terms,
+        )
+        with self._narrator.waiting(f"{self._killed} starts again"):
+            actor = await self._stage.start(self._killed)
+            views = await standings(self._actors(*NODES))
+        back = next(view for view in views if view["node"] == actor.name)
+        self._check(
+            f"{actor.name} is back, as process {actor.process.pid}, and follows {back['leader']}",
+            role(back) == "follower",
+            back,
+        )
+        history = await same_history(self._actors(*NODES), calls=len(after))
+        self._check(
+            f"its audit is that of the others, call by call, up to position {back['position']}",
+            history == after,
+            history,
+        )
+
+    # What the steps are made of.
+
+    async def _call(self, name: str, tool: str, arguments: dict[str, Any], result: object, *, key: str) -> None:
+        """Make a call and check its answer: the value, to its spelling, and that the leader ran it once."""
+        answer = await self._stage.actors[name].client.call(tool, arguments, key=key)
+        shown = ", ".join(json.dumps(value) for value in arguments.values())
+        self._check(
+            f"{tool}({shown}) = {json.dumps(answer.result)}  asked {name}, executed by {answer.executor}",
+            json.dumps(answer.result) == json.dumps(result)
+            and (answer.executor, answer.term, answer.attempt, answer.replayed) == (self._leader, self._term, 1, False),
+            answer,
+        )
+
+    async def _both_slow_tools_started(self) -> bool | None:
+        return True if sorted(self._stage.starts()) == ["charge_card", "render_report"] else None
+
+    def _actors(self, *names: str) -> list[Actor]:
+        return [self._stage.actors[name] for name in names]
+
+    def _survivors(self) -> list[Actor]:
+        return self._actors(*(name for name in NODES if name != self._killed))
+
+
+def _begin(actor: Actor, tool: str, arguments: dict[str, Any], *, key: str) -> "asyncio.Task[Any]":
+    return asyncio.create_task(actor.client.call(tool, arguments, key=key), name=tool)

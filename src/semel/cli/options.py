@@ -1,0 +1,81 @@
+"""The options that several commands share, and how their values are read."""
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import click
+
+DEFAULT_PORT = 8420
+DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class NodeUrls(click.ParamType[tuple[str, ...]]):
+    """One or several node URLs, separated by commas; a bare HOST:PORT is taken as http."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Return the URLs without /mcp at their ends."""
+        if not isinstance(value, str):
+            return tuple(value)
+        return tuple(self._one(part, param, ctx) for part in re.split(r"[,\s]+", value.strip(", \t")))
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """Leave the splitting to `convert`."""
+        return [rv]
+
+    def _one(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        url = text if "://" in text else f"http://{text}"
+        try:
+            parts = urlsplit(url)
+            sound = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+        except ValueError:
+            sound = False
+        if not sound:
+            self.fail(f"{text!r} is not the URL of a node, such as {DEFAULT_URL}", param, ctx)
+        return url.rstrip("/").removesuffix("/mcp")
+
+
+def _flat(_: click.Context, __: click.Parameter, values: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(url for urls in values for url in urls))
+
+
+def url_option(command: Command) -> Command:
+    """Add --url, which becomes `urls`, a tuple of node URLs."""
+    return click.option(
+        "--url",
+        "urls",
+        type=NodeUrls(),
+        metavar="URL",
+        multiple=True,
+        default=(DEFAULT_URL,),
+        envvar="SEMEL_URL",
+        callback=_flat,
+        show_default=True,
+        show_envvar=True,
+        help="A node to ask. Give several, or a list with commas: the next is asked when one does not answer.",
+    )(command)
+
+
+def json_option(text: str) -> Callable[[Command], Command]:
+    """Add --json, which becomes `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help=text)
+
+
+def timeout_option(
+    default_s: float, text: str = "Give up waiting for an answer after this long."
+) -> Callable[[Command], Command]:
+    """Add --timeout, which becomes `timeout_s`."""
+    return click.option(
+        "--timeout",
+        "timeout_s",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        default=default_s,
+        show_default=True,
+        help=text,
+    )

@@ -1,0 +1,320 @@
+"""`semel serve`: one node as a process of its own, from its start over its signals to its end.
+
+Knows processes: signals, stdout and stderr, exit codes. What a node is and does is in `semel.serving`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+import time
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from semel.cli.asking import open_client
+from semel.cli.call import EFFECT_STYLES, effect_of
+from semel.cli.lesson import Lesson
+from semel.cli.output import note
+from semel.errors import SemelError, UsageError
+
+if TYPE_CHECKING:
+    from semel.gateway.stdio import Wire
+    from semel.serving import Node
+
+SPEAK_AFTER_S = 1.0
+"""What takes longer is worth a word."""
+SPEAK_EVERY_S = 3.0
+POLL_S = 0.02
+LEADER_WAIT_S = 3.0
+"""An election takes a fraction of this; past it the node says that there is no leader."""
+DRAIN_S = 10.0
+"""How long running tools may take to end when the node is told to go; supervisors wait at least as long."""
+LEVELS = ("debug", "info", "warning", "error")
+
+
+class NodeEnded(SemelError):
+    """The node cannot start or go on; its text is the reason's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a node is to be served, as the command line says it."""
+
+    target: str
+    log: str | None
+    name: str | None
+    listen: str | None
+    cluster: str
+    data: Path | None
+    keys: tuple[str, ...]
+    stdio: bool
+    drain_s: float
+
+
+SERVE_LESSON = """\
+Examples:
+  semel serve server.py
+  semel serve mcp.json
+  semel serve server.py --log sqlite:///srv/semel/log.db --node a --listen 127.0.0.1:8431
+
+For a desktop client's config (it starts the process, and talks to it on stdin and stdout):
+  {"mcpServers": {"pay": {"command": "semel", "args": ["serve", "/srv/pay/server.py", "--stdio"]}}}
+
+SIGTERM or Ctrl-C: the node takes no new calls, lets running tools end, hands over to another
+node, and exits with 0. Once more: it hurries. Exit 6: it cannot start or go on, and says why.
+"""
+
+
+@click.command(cls=Lesson, lesson=SERVE_LESSON)
+@click.argument("target")
+@click.option(
+    "--log",
+    metavar="URL",
+    envvar="SEMEL_LOG",
+    show_envvar=True,
+    help="The log that all nodes share, such as sqlite:///srv/semel/log.db.  [default: a file for this "
+    "target in your data directory]",
+)
+@click.option("--node", "name", metavar="NAME", help="This node's name.  [default: node-1, or the next that is free]")
+@click.option(
+    "--listen", metavar="HOST:PORT", help="Where to listen.  [default: 127.0.0.1 and the first free port from 8420 on]"
+)
+@click.option("--stdio", is_flag=True, help="Serve MCP on stdin and stdout, as desktop clients start it, until EOF.")
+@click.option(
+    "--cluster", metavar="NAME", default="semel", show_default=True, help="The cluster that the log belongs to."
+)
+@click.option(
+    "--data",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the nodes' own copies of the log are kept.  [default: beside the log]",
+)
+@click.option(
+    "--key-meta",
+    "keys",
+    metavar="NAME",
+    multiple=True,
+    help="A further _meta entry of a request that may hold its idempotency key; may be repeated.",
+)
+@click.option(
+    "--drain",
+    "drain_s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=DRAIN_S,
+    show_default=True,
+    help="How long running tools may take to end when the node is told to go.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(LEVELS),
+    metavar="LEVEL",
+    default="warning",
+    show_default=True,
+    help=f"How much to say on stderr: {', '.join(LEVELS)}.",
+)
+def serve(log_level: str, **options: Any) -> None:
+    """Serve the tools of TARGET, each call once.
+
+    TARGET is a Python file (an MCP server object, or functions marked with @semel.tool), an object in one
+    (server.py:app), or an mcp.json. MCP is at http://HOST:PORT/mcp; /healthz and /readyz tell a supervisor how the
+    node is. Start it again in another terminal: nodes on the same log are one cluster.
+    """
+    configure_logging(log_level)
+    asyncio.run(_serve(Options(**options)))
+
+
+def configure_logging(level: str) -> None:
+    """Send to stderr what semel logs from `level` on; of other libraries only warnings, or everything at debug."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level="DEBUG" if level == "debug" else "WARNING",
+        format="%(asctime)s %(levelname)-7s %(message)s",
+    )
+    logging.getLogger("semel").setLevel(level.upper())
+
+
+class Signals:
+    """What the operator wants: the first signal asks the node to go, the next one hurries it."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.hurried = asyncio.Event()
+
+    @contextlib.contextmanager
+    def caught(self) -> Iterator[None]:
+        """Take SIGINT, SIGTERM and SIGHUP while the context is open; a signal that is ignored (nohup) stays so."""
+        loop = asyncio.get_running_loop()
+        caught = [
+            number
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            if signal.getsignal(number) is not signal.SIG_IGN
+        ]
+        for number in caught:
+            loop.add_signal_handler(number, self._take)
+        try:
+            yield
+        finally:
+            for number in caught:
+                loop.remove_signal_handler(number)
+
+    def _take(self) -> None:
+        (self.hurried if self.asked.is_set() else self.asked).set()
+
+
+async def _serve(options: Options) -> None:
+    from semel.gateway.stdio import claim_stdio  # both here, for the SDK takes most of a second to import
+    from semel.serving import Node
+
+    signals = Signals()
+    with signals.caught(), claim_stdio() if options.stdio else contextlib.nullcontext() as wire:
+        try:
+            node = Node(
+                options.target,
+                log=options.log,
+                name=options.name,
+                listen=options.listen,
+                cluster=options.cluster,
+                data=options.data,
+                keys=options.keys,
+            )
+            await _live(node, options, signals, wire)
+        except UsageError:
+            raise
+        except SemelError as error:
+            raise NodeEnded(str(error)) from error
+
+
+async def _live(node: "Node", options: Options, signals: Signals, wire: "Wire | None") -> None:
+    """Start the node, serve until something ends that, and let it go in order."""
+    progress = asyncio.create_task(_say_what_takes_long(node, options), name="progress")
+    try:
+        if not await _unless_asked_to_go(node.start(), signals):
+            return
+        try:
+            await _unless_asked_to_go(_wait_until_ready(node), signals)
+            progress.cancel()
+            await _unless_asked_to_go(_work(node, options, wire), signals)
+        finally:
+            await _let_go(node, options, signals)
+    finally:
+        progress.cancel()
+    assert node.failed is not None
+    if node.failed.done():
+        raise node.failed.result()
+
+
+async def _unless_asked_to_go(work: Coroutine[Any, Any, None], signals: Signals) -> bool:
+    """Return True once the work is done, False if a signal came first, which cancels it."""
+    task = asyncio.create_task(work)
+    asked = asyncio.create_task(signals.asked.wait())
+    await asyncio.wait([task, asked], return_when=asyncio.FIRST_COMPLETED)
+    task.cancel()
+    asked.cancel()
+    await asyncio.wait([task, asked])
+    if task.cancelled():
+        return False
+    task.result()
+    return True
+
+
+async def _say_what_takes_long(node: "Node", options: Options) -> None:
+    await asyncio.sleep(SPEAK_AFTER_S)
+    while True:
+        started = node.failed is not None
+        where = f"{node.name} reads the log: at position {node.status()['position']:,}" if started else ""
+        note(where or f"starting {options.target}")
+        await asyncio.sleep(SPEAK_EVERY_S)
+
+
+async def _wait_until_ready(node: "Node") -> None:
+    """Wait until the node has read the log and there is a leader; without one, only for as long as elections take."""
+    assert node.failed is not None
+    position, moved_s = -1, time.monotonic()
+    while not (status := node.status())["ready"] and not node.failed.done():
+        if status["position"] > position:
+            position, moved_s = status["position"], time.monotonic()
+        elif time.monotonic() > moved_s + LEADER_WAIT_S:
+            return
+        await asyncio.sleep(POLL_S)
+
+
+async def _work(node: "Node", options: Options, wire: "Wire | None") -> None:
+    """Say what is served and where, and serve until the node fails or, on stdio, its client goes away."""
+    assert node.failed is not None
+    _introduce(node, await _tools_of(node), options)
+    failure = asyncio.create_task(_failure(node.failed), name="failure")
+    client = asyncio.create_task(node.serve_stdio(wire), name="stdio") if wire is not None else failure
+    try:
+        await asyncio.wait([failure, client], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        failure.cancel()
+        client.cancel()
+        await asyncio.wait([failure, client])
+    if not client.cancelled():
+        client.result()
+
+
+async def _failure(failed: asyncio.Future[SemelError]) -> None:
+    """Wait until the node has failed; the future itself is the node's, and never cancelled."""
+    await asyncio.wait([failed])
+
+
+async def _tools_of(node: "Node") -> list[dict[str, Any]]:
+    """Return the tools as the node's own clients see them."""
+    client = open_client([node.url], timeout_s=SPEAK_AFTER_S)
+    try:
+        return await client.tools()
+    except SemelError:
+        return []
+    finally:
+        await client.close()
+
+
+def _introduce(node: "Node", tools: Sequence[Mapping[str, Any]], options: Options) -> None:
+    """Say what is served, where, and who leads."""
+    status = node.status()
+    leader = status["leader"]
+    leads = "nobody yet" if leader is None else f"{leader}{' (this node)' if leader == node.name else ''}"
+    named = ", ".join(
+        f"{tool['name']} {click.style(f'({effect_of(tool)})', fg=EFFECT_STYLES.get(effect_of(tool)))}" for tool in tools
+    )
+    lines = [
+        f"semel {version('semel')}: {click.style(node.name, bold=True)} serves {options.target}",
+        f"  MCP     {'on stdin and stdout; nodes meet at ' + node.url if options.stdio else node.url + '/mcp'}",
+        f"  log     {node.log_url}",
+        f"  tools   {named or 'none'}",
+        f"  leader  {leads}, term {status['term']}",
+        *(f"  {click.style('warning', fg='yellow')} {warning}" for warning in status["warnings"]),
+    ]
+    with contextlib.suppress(OSError):  # whoever started the node need not listen
+        click.echo("\n".join(lines), err=options.stdio)
+
+
+async def _let_go(node: "Node", options: Options, signals: Signals) -> None:
+    """Let running tools end, hand over, and stop; hurry when asked to."""
+    running = node.status()["running"]
+    if signals.asked.is_set():
+        wait = (
+            f"waits up to {options.drain_s:g} s for {running} running calls (again to hurry)"
+            if running
+            else "hands over"
+        )
+        note(f"{node.name} takes no new calls, {wait}")
+    stop = asyncio.create_task(node.stop(drain_s=options.drain_s), name="stop")
+    hurry = asyncio.create_task(signals.hurried.wait(), name="hurry")
+    await asyncio.wait([stop, hurry], return_when=asyncio.FIRST_COMPLETED)
+    hurry.cancel()
+    if not stop.done():
+        note(f"{node.name} hurries: what still runs is left to the next leader")
+        stop.cancel()
+        await asyncio.wait([stop])
+        await node.stop(drain_s=0)
+    if not stop.cancelled():
+        stop.result()

@@ -1,0 +1,87 @@
+"""`semel status`: who leads, who follows, and what lags behind."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.text import Text
+
+from semel.cli.asking import ask
+from semel.cli.lesson import Lesson
+from semel.cli.options import json_option, timeout_option, url_option
+from semel.cli.output import print_json, print_lines, stdout_console, width_of
+from semel.cli.table import Column, field, table
+
+if TYPE_CHECKING:
+    from semel.gateway.client import Client
+
+STATUS_PATH = "/v1/status"
+
+
+STATUS_LESSON = """\
+Examples:
+  semel status
+  semel status --json | jq -r .leader
+"""
+
+
+@click.command(cls=Lesson, lesson=STATUS_LESSON)
+@url_option
+@json_option("Print the status as one JSON object.")
+@timeout_option(5.0)
+def status(urls: tuple[str, ...], as_json: bool, timeout_s: float) -> None:
+    """Show the cluster as one of its nodes sees it.
+
+    A node's lag is the number of log entries that it has yet to read. A node that is not alive has stopped saying
+    that it is there; what it has logged is on every other node.
+    """
+
+    async def question(client: "Client") -> dict[str, Any]:
+        return dict(await client.get_json(STATUS_PATH))
+
+    answer = ask(urls, question, timeout_s=timeout_s)
+    if as_json:
+        print_json(answer, indent=2)
+        return
+    console = stdout_console()
+    print_lines(console, status_lines(answer, width_of(console)))
+
+
+def status_lines(answer: Mapping[str, Any], width: int | None) -> Iterator[Text]:
+    """Yield a status as people read it: a line on the cluster, a table of its nodes, and what is amiss."""
+    yield _headline(answer)
+    newest = max([answer["position"], *(node["position"] for node in answer["nodes"])])
+    rows = [{**node, "lag": newest - node["position"]} for node in answer["nodes"]]
+    yield from table(NODE_COLUMNS, rows, width)
+    for warning in answer.get("warnings", ()):
+        yield Text.assemble(("warning: ", "bold yellow"), warning)
+
+
+def _headline(answer: Mapping[str, Any]) -> Text:
+    leader = answer["leader"]
+    line = Text.assemble("cluster ", (answer["cluster"], "bold"), f", term {answer['term']}, leader ")
+    line.append(leader or "none", style="bold" if leader else "bold red")
+    line.append(f", position {answer['position']}")
+    if "calls" in answer:
+        line.append(f", {answer['calls']} calls, {answer['running']} running, ")
+        line.append(f"{answer['in_doubt']} in doubt", style="yellow" if answer["in_doubt"] else "")
+    return line
+
+
+def _role(node: Mapping[str, Any]) -> str:
+    return str(node["role"]) if node["alive"] or node["role"] == "leader" else "gone"
+
+
+NODE_COLUMNS = (
+    field("node"),
+    Column(name="role", show=_role, style=lambda node: {"leader": "bold green", "gone": "dim"}.get(_role(node), "")),
+    field("url", width_max=60, rank=1),
+    field("executions", right=True),
+    field("position", right=True),
+    field("lag", right=True, style=lambda node: "yellow" if node["lag"] else ""),
+    Column(
+        name="alive",
+        show=lambda node: "yes" if node["alive"] else "no",
+        style=lambda node: "" if node["alive"] else "red",
+    ),
+)

@@ -1,0 +1,92 @@
+"""What a caller is told of a call: the CallToolResult that goes over the wire, and `Answer`, the same for Python.
+
+Knows the log's records and the names in `_meta`; no transport, no SDK.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from semel.answer import plain_value
+from semel.core.call import Record, Status
+from semel.gateway import meta
+from semel.node.backend import Reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """How a call stands: its outcome, its result, and what the log says of it.
+
+    `result` is the tool's value: what it returned where the tool has an output schema, else the text of its answer,
+    else the list of its content blocks. `raw` is the whole CallToolResult.
+    """
+
+    outcome: Status
+    result: Any
+    content: list[dict[str, Any]]
+    key: str
+    position: int
+    execution_id: int
+    term: int
+    executor: str
+    attempt: int
+    replayed: bool
+    raw: dict[str, Any]
+
+    @property
+    def in_doubt(self) -> bool:
+        """True if nobody can know whether the tool acted."""
+        return self.outcome is Status.IN_DOUBT
+
+
+def result_of(reply: Reply) -> dict[str, Any]:
+    """Return the CallToolResult of a reply: the stored one, with what the log says of it in `_meta`."""
+    record = reply.record
+    result: dict[str, Any] = _in_doubt(record) if record.result is None else json.loads(bytes(record.result))
+    said = {
+        meta.KEY: record.id.key,
+        meta.POSITION: record.position,
+        meta.EXECUTION_ID: record.execution_id,
+        meta.TERM: record.term,
+        meta.EXECUTOR: record.executor.name,
+        meta.ATTEMPT: record.attempt,
+        meta.REPLAYED: reply.replayed,
+        meta.OUTCOME: str(record.status),
+    }
+    return {**result, "_meta": {**(result.get("_meta") or {}), **said}}
+
+
+def answer_of(reply: Reply) -> Answer:
+    """Return a reply as an Answer."""
+    return read_answer(result_of(reply))
+
+
+def read_answer(raw: dict[str, Any]) -> Answer:
+    """Return a node's CallToolResult as an Answer; KeyError or ValueError if it is of another server."""
+    said: Mapping[str, Any] = raw.get("_meta") or {}
+    return Answer(
+        outcome=Status(said[meta.OUTCOME]),
+        result=plain_value(raw),
+        content=raw.get("content", []),
+        key=said[meta.KEY],
+        position=said[meta.POSITION],
+        execution_id=said[meta.EXECUTION_ID],
+        term=said[meta.TERM],
+        executor=said[meta.EXECUTOR],
+        attempt=said[meta.ATTEMPT],
+        replayed=said[meta.REPLAYED],
+        raw=raw,
+    )
+
+
+def _in_doubt(record: Record) -> dict[str, Any]:
+    """Return what is said of a call that has no result: it is in doubt."""
+    assert record.status is Status.IN_DOUBT, record.status
+    text = (
+        f"In doubt: nobody can know whether {record.tool} acted. {record.executor.name} began to run it (position "
+        f"{record.intents[-1]} of the log) and was lost before it could say what came of it. It was not run again. "
+        "Look at what the tool acts upon to see whether it did. Asking again with the same key "
+        f"({record.id.key}) never runs it, and tells when the doubt is settled; a new key would run it again."
+    )
+    return {"content": [{"type": "text", "text": text}], "isError": True}

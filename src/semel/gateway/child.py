@@ -1,0 +1,177 @@
+"""One life of a stdio server's process, as a transport of the SDK's client.
+
+The SDK's own stdio transport keeps the process to itself; this one says when it ended, with which exit code and what
+its last words were, and never leaves a child or a grandchild behind. It knows no MCP beyond one message a line.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import TypeAlias
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp import types
+from mcp.client.stdio import get_default_environment
+from mcp.shared.message import SessionMessage
+
+from semel.gateway.servers import Command
+
+_LINE_BYTES_MAX = 128 * 2**20
+"""One message; over four times the largest result that is kept, so that a larger one is refused by its size."""
+
+_STOP_S = 1.0
+"""How long a server may take to exit once its stdin is closed, and again after SIGTERM."""
+
+
+Incoming: TypeAlias = SessionMessage | Exception
+"""What the SDK's client reads; this transport never sends it an exception."""
+
+
+class Child:
+    """A stdio server's process; entering the context starts it, leaving it ends the whole process group.
+
+    `on_lost` is called once the process has closed its stdout, which is the end of the connection.
+    """
+
+    def __init__(self, name: str, command: Command, on_lost: Callable[[], None]) -> None:
+        self._name = name
+        self._command = command
+        self._on_lost = on_lost
+        self._process: asyncio.subprocess.Process | None = None
+        self._pumps: list[asyncio.Task[None]] = []
+        self.last_words = ""
+
+    async def __aenter__(
+        self,
+    ) -> tuple[MemoryObjectReceiveStream[Incoming], MemoryObjectSendStream[SessionMessage]]:
+        """Start the process.
+
+        Raises:
+            OSError: there is no such program, or it cannot be run.
+        """
+        self._process = await asyncio.create_subprocess_exec(
+            self._command.command,
+            *self._command.arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**get_default_environment(), **self._command.environment},
+            cwd=self._command.folder,
+            start_new_session=True,
+            limit=_LINE_BYTES_MAX,
+        )
+        arriving, incoming = anyio.create_memory_object_stream[Incoming](0)
+        outgoing, leaving = anyio.create_memory_object_stream[SessionMessage](0)
+        self._streams = (arriving, incoming, outgoing, leaving)
+        self._pumps = [
+            asyncio.create_task(self._read(self._process, arriving)),
+            asyncio.create_task(self._write(self._process, leaving)),
+            asyncio.create_task(self._listen(self._process)),
+        ]
+        return incoming, outgoing
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the process: close its stdin, then SIGTERM, then SIGKILL to the group; each wait is bounded."""
+        for stream in self._streams:
+            stream.close()
+        stopping = asyncio.ensure_future(self._stop())
+        try:
+            await asyncio.shield(stopping)
+        except asyncio.CancelledError:
+            await stopping  # whoever is in a hurry still waits for the bounded stop: no orphan
+            raise
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code, negative for a signal; None while the process runs or was never started."""
+        return None if self._process is None else self._process.returncode
+
+    async def ending(self) -> str:
+        """Return how the process came to its end, for an error's text."""
+        assert self._process is not None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_S):
+                await self._process.wait()
+                await asyncio.wait(self._pumps[2:])  # its last words
+        code = self.exit_code
+        how = "closed its stdout" if code is None else f"exited with code {code}"
+        if code is not None and code < 0:
+            how = f"was killed by {signal.Signals(-code).name}"
+        return f"{how}; its last words: {self.last_words}" if self.last_words else how
+
+    def kill(self) -> None:
+        """Kill the process group at once; may be called from any thread."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def _stop(self) -> None:
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        process.stdin.close()
+        if not await self._exits():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGTERM)
+            await self._exits()
+        self.kill()  # always: a grandchild may have outlived its parent
+        await self._exits()
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.wait(self._pumps)
+
+    async def _exits(self) -> bool:
+        """Return whether the process ends within its time, with all that hold its pipes."""
+        assert self._process is not None
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), _STOP_S)
+            return True
+        return False
+
+    async def _read(self, process: asyncio.subprocess.Process, arriving: MemoryObjectSendStream[Incoming]) -> None:
+        assert process.stdout is not None
+        try:
+            while line := await process.stdout.readline():
+                try:
+                    message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
+                except ValueError:
+                    self._say("printed to stdout, which is for MCP messages: ", line)
+                    continue
+                await arriving.send(SessionMessage(message))
+        except ValueError:
+            self._say("", b"a message is longer than semel takes; the connection is given up")
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass  # we are leaving
+        finally:
+            self._on_lost()
+            arriving.close()
+
+    async def _write(
+        self, process: asyncio.subprocess.Process, leaving: MemoryObjectReceiveStream[SessionMessage]
+    ) -> None:
+        assert process.stdin is not None
+        with contextlib.suppress(OSError, anyio.ClosedResourceError):  # that it is gone shows at its stdout
+            async for message in leaving:
+                line = message.message.model_dump_json(by_alias=True, exclude_unset=True)
+                process.stdin.write(line.encode() + b"\n")
+                await process.stdin.drain()
+
+    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        with contextlib.suppress(ValueError):  # a line beyond all measure
+            while line := await process.stderr.readline():
+                self._say("", line)
+
+    def _say(self, prefix: str, line: bytes) -> None:
+        """Pass a line on to our stderr and remember it."""
+        text = line.decode(errors="replace").strip()
+        if text:
+            self.last_words = text[:500]
+            print(f"[{self._name}] {prefix}{text}", file=sys.stderr, flush=True)

@@ -1,0 +1,220 @@
+"""`semel.connect`: a client of one or several nodes that keeps a call's key over its retries.
+
+Knows URLs, time limits and retries; what goes over the wire is the work of `endpoint.py`.
+"""
+
+import asyncio
+import json
+import random
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx2
+
+from semel.errors import ClusterError, NoLeader, Undecided, UsageError
+from semel.gateway import meta
+from semel.gateway.answers import Answer, answer_of, read_answer
+from semel.gateway.endpoint import Endpoint, NotANode, NotConnected, Unreachable
+
+__all__ = ["Answer", "Client", "answer_of", "connect"]
+
+_PAUSE_FIRST_S = 0.05
+_PAUSE_MAX_S = 0.5
+"""The pause once every URL has failed; it doubles. A new leader is there in a fraction of a second."""
+
+_IDLE_S = 60.0
+"""How long an idle connection is kept; nodes keep theirs a little longer."""
+
+_Value = TypeVar("_Value")
+
+
+def connect(
+    *urls: str | Iterable[str],
+    caller: str | None = None,
+    timeout_s: float = 60.0,
+    attempt_timeout_s: float = 10.0,
+) -> "Client":
+    """Return a client of the nodes at `urls`; connections are opened when they are needed.
+
+    Args:
+        urls: one URL or several, or lists of them: "http://127.0.0.1:8420", with or without /mcp.
+        caller: who asks, for the audit; the same key of two callers names two calls.
+        timeout_s: how long a call may take over all its retries.
+        attempt_timeout_s: how long one node may take before the next is asked, with the same key.
+    """
+    flat = [url for each in urls for url in ([each] if isinstance(each, str) else each)]
+    return Client(flat, caller=caller, timeout_s=timeout_s, attempt_timeout_s=attempt_timeout_s)
+
+
+class Client:
+    """A client of one or several nodes; `async with` closes its connections, and so does `close`."""
+
+    def __init__(
+        self,
+        urls: Iterable[str],
+        *,
+        caller: str | None = None,
+        timeout_s: float = 60.0,
+        attempt_timeout_s: float = 10.0,
+    ) -> None:
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=_IDLE_S)
+        self._http = httpx2.AsyncClient(timeout=None, limits=limits)
+        self._endpoints = [Endpoint(url, self._http) for url in urls]
+        if not self._endpoints:
+            raise UsageError("semel.connect needs the URL of at least one node, such as http://127.0.0.1:8420")
+        self._caller = caller
+        self._timeout_s = timeout_s
+        self._attempt_timeout_s = attempt_timeout_s
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def call(
+        self,
+        tool: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Answer:
+        """Run a tool once and return how the call stands; nodes that fail are retried with the same key.
+
+        A tool's own failure is an Answer with the outcome "error", and a doubt one that is `in_doubt`.
+
+        Raises:
+            CallError: the call was refused, and nothing was run.
+            ClusterError: no node gave an answer in time; the text names the key, with which a retry is safe.
+        """
+        named = key if key is not None else str(uuid.uuid4())
+        told = {meta.KEY: named} | ({} if self._caller is None else {meta.CALLER: self._caller})
+
+        async def ask(endpoint: Endpoint) -> Answer:
+            raw = await endpoint.call(tool, arguments or {}, told)
+            try:
+                return read_answer(raw)
+            except (KeyError, ValueError) as error:
+                raise NotANode(f"it is an MCP server, but no semel node: its answer lacks {error}") from error
+
+        return await self._try(ask, timeout_s=timeout_s, key=named)
+
+    async def tools(self) -> list[dict[str, Any]]:
+        """Return the tools as MCP's tools/list shows them.
+
+        Raises:
+            ClusterError: no node gave an answer in time.
+        """
+        return await self._try(Endpoint.list_tools)
+
+    async def get_json(self, path: str, parameters: Mapping[str, Any] | None = None) -> Any:
+        """Return the JSON that the first node to answer gives for a GET of `path`.
+
+        Raises:
+            SemelError: what the node refused with, or ClusterError if none gave an answer in time.
+        """
+
+        async def ask(endpoint: Endpoint) -> Any:
+            response = await endpoint.get(path, parameters or {})
+            try:
+                return json.loads(await response.aread())
+            except (httpx2.TransportError, ValueError) as error:
+                raise Unreachable(f"it broke off its answer: {error}") from error
+            finally:
+                await response.aclose()
+
+        return await self._try(ask)
+
+    async def get_lines(self, path: str, parameters: Mapping[str, Any] | None = None) -> AsyncGenerator[Any, None]:
+        """Yield the JSON values of the lines that the first node to answer streams for a GET of `path`.
+
+        Raises:
+            SemelError: as `get_json` does, and ClusterError if the stream breaks off.
+        """
+        response = await self._try(lambda endpoint: endpoint.get(path, parameters or {}))
+        try:
+            async for line in response.aiter_lines():
+                if line:
+                    yield json.loads(line)
+        except (httpx2.TransportError, ValueError) as error:
+            raise ClusterError(f"{response.url} broke off in the middle: {error}") from error
+        finally:
+            await response.aclose()
+
+    async def _try(
+        self,
+        ask: Callable[[Endpoint], Awaitable[_Value]],
+        *,
+        timeout_s: float | None = None,
+        key: str | None = None,
+    ) -> _Value:
+        """Ask one node after the other until one answers; the one that did is asked first the next time."""
+        now = asyncio.get_running_loop().time
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        deadline = now() + limit_s
+        failures = _Failures()
+        candidates = list(self._endpoints)
+        pause_s = _PAUSE_FIRST_S
+        while candidates:
+            for endpoint in candidates:
+                left_s = deadline - now()
+                if left_s <= 0:
+                    raise failures.summed_up(limit_s, key)
+                try:
+                    async with asyncio.timeout(min(left_s, self._attempt_timeout_s)):
+                        value = await ask(endpoint)
+                except (TimeoutError, Unreachable, NotANode, ClusterError) as error:
+                    failures.add(endpoint, error)
+                else:
+                    self._prefer(endpoint)
+                    return value
+            candidates = [each for each in candidates if each.url not in failures.for_good]
+            await asyncio.sleep(max(0.0, min(pause_s * random.uniform(0.5, 1.0), deadline - now())))
+            pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+        raise ClusterError(f"no semel node answers: {failures}. Check the URLs. Nothing was run")
+
+    def _prefer(self, endpoint: Endpoint) -> None:
+        if self._endpoints[0] is not endpoint:
+            self._endpoints.remove(endpoint)
+            self._endpoints.insert(0, endpoint)
+
+
+class _Failures:
+    """What went wrong last at each URL, and whether the call may have reached a node all the same."""
+
+    def __init__(self) -> None:
+        self.for_good: set[str] = set()
+        self._by_url: dict[str, str] = {}
+        self._in_the_dark = False
+
+    def __str__(self) -> str:
+        return "; ".join(f"{url}: {why}" for url, why in self._by_url.items())
+
+    def add(self, endpoint: Endpoint, error: Exception) -> None:
+        """Note a failure."""
+        self._by_url[endpoint.url] = "it did not answer in time" if isinstance(error, TimeoutError) else str(error)
+        if isinstance(error, NotANode):
+            self.for_good.add(endpoint.url)
+        sent = isinstance(error, TimeoutError | Unreachable) and not isinstance(error, NotConnected)
+        self._in_the_dark |= sent or isinstance(error, Undecided)
+
+    def summed_up(self, limit_s: float, key: str | None) -> ClusterError:
+        """Return the error that says what happened, and what a retry of the call with `key` would do."""
+        happened = f"no answer within {limit_s:g} s: {self}."
+        if key is None:
+            return NoLeader(f"{happened} Try again later, or ask another node")
+        if not self._in_the_dark:
+            return NoLeader(f"{happened} Nothing was run; retrying with the key {key!r} is safe")
+        return Undecided(
+            f"{happened} The call may have run or may yet run. Retrying with the key {key!r} is safe and tells; a new "
+            "key is not"
+        )

@@ -1,0 +1,158 @@
+"""What the author of a plain function says of it, and what the function may learn of the call that it runs for.
+
+Knows nothing of MCP: the mark is read by `pyfile.py`, the call is set by `toolbox.py`.
+"""
+
+import inspect
+import math
+import re
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, overload
+
+from semel.core.call import Effect
+from semel.errors import TargetError
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")  # what MCP's specification says of tool names
+_MARK = "__semel_tool__"
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """What the decorator was told of one function."""
+
+    name: str
+    description: str | None
+    effect: Effect
+    timeout_s: float | None
+    serialize_by: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentCall:
+    """The call that a tool runs for; `key` is what to hand on to a service that knows idempotency keys too.
+
+    `attempt` counts the runs of this call from 1; `timeout_s` is the time limit of this run.
+    """
+
+    key: str
+    caller: str
+    term: int
+    attempt: int
+    timeout_s: float
+
+
+CURRENT: ContextVar[CurrentCall] = ContextVar("semel_current_call")
+
+
+def current_call() -> CurrentCall:
+    """Return the call that this function runs for; works in sync functions and in async ones.
+
+    Raises:
+        LookupError: no tool is running here.
+    """
+    try:
+        return CURRENT.get()
+    except LookupError:
+        raise LookupError("semel.current_call() is for a tool while semel runs it; here, no call is running") from None
+
+
+@overload
+def tool(function: _Function, /) -> _Function: ...
+
+
+@overload
+def tool(
+    *,
+    effect: Literal["read", "repeatable", "once"] = "once",
+    timeout_s: float | None = None,
+    serialize_by: str | None = None,
+    name: str | None = None,
+    description: str | None = None,
+) -> Callable[[_Function], _Function]: ...
+
+
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    effect: str = "once",
+    timeout_s: float | None = None,
+    serialize_by: str | None = None,
+    name: str | None = None,
+    description: str | None = None,
+) -> Any:
+    """Mark a typed function as a tool for `semel serve`; it stays a function that you can call.
+
+    Args:
+        function: the function, sync or async; its type hints become the schema, its docstring the description.
+        effect: what a second run would do: "read" changes nothing, "repeatable" is harmless again, "once" is not.
+        timeout_s: the time limit of one run, in seconds.
+        serialize_by: the parameter by whose value calls are run one after the other, in the order of the log.
+        name: the tool's name, if not the function's.
+        description: what the tool does, if not the docstring.
+
+    Raises:
+        TargetError: an argument makes no sense; the text says which.
+    """
+
+    def mark(marked: Callable[..., Any]) -> Callable[..., Any]:
+        declaration = Declaration(
+            name=_checked_name(marked, name),
+            description=description,
+            effect=_checked_effect(effect),
+            timeout_s=_checked_timeout(timeout_s),
+            serialize_by=_checked_parameter(marked, serialize_by),
+        )
+        setattr(marked, _MARK, declaration)
+        return marked
+
+    return mark if function is None else mark(function)
+
+
+def declaration_of(value: object) -> Declaration | None:
+    """Return what the decorator was told of `value`, None if it is not marked."""
+    declaration = getattr(value, _MARK, None) if callable(value) else None
+    return declaration if isinstance(declaration, Declaration) else None
+
+
+def _checked_name(function: Callable[..., Any], name: str | None) -> str:
+    if not inspect.isroutine(function):
+        raise TargetError(f"@tool marks functions, and {function!r} is none: put it on a def")
+    chosen = function.__name__ if name is None else name
+    if not isinstance(chosen, str) or not _NAME.fullmatch(chosen):
+        raise TargetError(
+            f"@tool(name={chosen!r}): a tool's name has 1 to 128 letters, digits, or any of _ . -: give it another"
+        )
+    return chosen
+
+
+def _checked_effect(effect: str) -> Effect:
+    try:
+        return Effect(effect)
+    except ValueError:
+        known = ", ".join(repr(str(each)) for each in Effect)
+        raise TargetError(f"@tool(effect={effect!r}): there is no such effect; say one of {known}") from None
+
+
+def _checked_timeout(timeout_s: float | None) -> float | None:
+    if timeout_s is None:
+        return None
+    if not isinstance(timeout_s, int | float) or not math.isfinite(timeout_s) or timeout_s <= 0:
+        raise TargetError(f"@tool(timeout_s={timeout_s!r}): say a number of seconds over 0")
+    return float(timeout_s)
+
+
+def _checked_parameter(function: Callable[..., Any], serialize_by: str | None) -> str | None:
+    if serialize_by is None:
+        return None
+    parameters = inspect.signature(function).parameters
+    if serialize_by not in parameters:
+        there = ", ".join(parameters) or "none"
+        raise TargetError(
+            f"@tool(serialize_by={serialize_by!r}): {function.__name__} has no such parameter; it has: {there}"
+        )
+    return serialize_by

@@ -1,0 +1,119 @@
+"""The node's HTTP door: MCP at /mcp for both protocol eras, health and readiness, and room for the caller's routes.
+
+Knows Starlette, uvicorn and the SDK's HTTP transport; of the node it asks only whether it is ready.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from mcp.server import Server
+from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
+
+from semel.gateway.hosts import KnownHosts
+from semel.gateway.listening import bind
+
+BODY_BYTES_MAX = 64 * 2**20
+"""One request; so much more than the arguments may have that a request over their limit is told so by its caller's
+node, with a reason. What is larger still is answered 413 before it is read."""
+
+_SHUTDOWN_S = 2
+"""How long answers under way may take once the server is to stop; a retry gets them from another node."""
+
+_IDLE_S = 75
+"""How long an idle connection is kept: longer than clients keep theirs, so that it is they who close it."""
+
+
+def make_app(
+    server: Server[Any],
+    readiness: Callable[[], str | None],
+    *,
+    routes: Sequence[BaseRoute] = (),
+    hosts: Collection[str] = (),
+) -> Starlette:
+    """Return the ASGI app of a node: /mcp, /healthz, /readyz and `routes`; `hosts` are names that it answers to.
+
+    Each request stands for itself, in the older protocol versions too: no session ties a client to this node.
+    """
+    sessions = StreamableHTTPSessionManager(server, stateless=True, max_request_body_size=BODY_BYTES_MAX)
+
+    async def healthz(_request: Request) -> JSONResponse:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_request: Request) -> JSONResponse:
+        reason = readiness()
+        if reason is None:
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "not ready", "reason": reason}, status_code=503)
+
+    return Starlette(
+        routes=[
+            Route("/mcp", StreamableHTTPASGIApp(sessions)),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            *routes,
+        ],
+        middleware=[Middleware(KnownHosts, names=hosts)],
+        lifespan=lambda _app: sessions.run(),
+    )
+
+
+@asynccontextmanager
+async def serve_http(
+    app: ASGIApp, host: str, port: int, *, websocket_bytes_max: int = 16 * 2**20
+) -> AsyncIterator[int]:
+    """Serve `app` in the running loop for as long as the context is open; yields the port (for `port` 0, a free one).
+
+    Raises:
+        ListenError: the address cannot be bound.
+    """
+    with contextlib.closing(bind(host, port)) as bound:
+        serving = _Uvicorn(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="on",
+                ws="websockets-sansio",
+                ws_max_size=websocket_bytes_max,
+                timeout_keep_alive=_IDLE_S,
+                timeout_graceful_shutdown=_SHUTDOWN_S,
+            )
+        )
+        task = asyncio.create_task(serving.serve(sockets=[bound]))
+        started = asyncio.create_task(serving.up.wait())
+        try:
+            await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED)
+            started.cancel()
+            if task.done():
+                task.result()
+            yield bound.getsockname()[1]
+        finally:
+            serving.should_exit = True
+            await task
+
+
+class _Uvicorn(uvicorn.Server):
+    """A uvicorn that leaves the process's signals alone and says when it is up."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

@@ -1,0 +1,29 @@
+"""The names that semel uses in MCP's `_meta`: what it reads, what it adds, and nothing else."""
+
+from typing import Final
+
+KEY: Final = "dev.semel/idempotency-key"
+"""On a request: names the call. On an answer: the same, also where the node made it."""
+
+CALLER: Final = "dev.semel/caller"
+"""On a request: who asks; the same key of two callers names two calls."""
+
+EFFECT: Final = "dev.semel/effect"
+"""On a tool: read, repeatable or once."""
+
+TIMEOUT: Final = "dev.semel/timeout-s"
+"""On a tool: the time limit of one run, in seconds."""
+
+SERIALIZE_BY: Final = "dev.semel/serialize-by"
+"""On a tool: the argument by whose value its calls run one after the other."""
+
+TERM: Final = "dev.semel/term"
+ATTEMPT: Final = "dev.semel/attempt"
+"""On a request to an upstream and on an answer: the leader's reign, and the how manieth run of the call it was."""
+
+POSITION: Final = "dev.semel/position"
+EXECUTION_ID: Final = "dev.semel/execution-id"
+EXECUTOR: Final = "dev.semel/executor"
+REPLAYED: Final = "dev.semel/replayed"
+OUTCOME: Final = "dev.semel/outcome"
+"""On an answer: where it stands in the log, which node ran it, whether another request caused it, how it ended."""

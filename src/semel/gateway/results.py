@@ -1,0 +1,48 @@
+"""CallToolResults as they are kept in the log: what a tool gave, or what semel says in its place."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from semel.core.call import Status
+from semel.core.limits import Limits
+from semel.node.tools import Done
+
+_ENVELOPE = "io.modelcontextprotocol/serverInfo"
+"""Says which server answered; every server stamps its own, and so does the node's."""
+
+
+def failed(text: str, status: Status = Status.ERROR) -> Done:
+    """Return the end of a run that gave no result of its own: `text` says what happened."""
+    return Done(status, _encoded({"content": [{"type": "text", "text": text}], "isError": True}))
+
+
+def ended(tool: str, result: dict[str, Any], limits: Limits) -> Done:
+    """Return the end of a run that gave `result`; it is kept as it came, without the connection's envelope."""
+    if result.get("resultType", "complete") != "complete":
+        return failed(
+            f"{tool} asks its caller for more input ({result['resultType']}), which semel cannot pass on: "
+            "a call is run once and has one outcome"
+        )
+    try:
+        encoded = _encoded(_without_envelope(result))
+    except (TypeError, ValueError, RecursionError) as error:
+        return failed(f"{tool} ran, and what it returned is not JSON: {error}")
+    if len(encoded) > limits.result_bytes_max:
+        return failed(
+            f"{tool} ran, and its result is {len(encoded):,} bytes of JSON, more than the {limits.result_bytes_max:,} "
+            "that can be kept: let it store the data elsewhere and return its name"
+        )
+    return Done(Status.ERROR if result.get("isError") is True else Status.OK, encoded)
+
+
+def _without_envelope(result: Mapping[str, Any]) -> dict[str, Any]:
+    bare = {name: value for name, value in result.items() if name not in ("resultType", "_meta")}
+    meta = {name: value for name, value in (result.get("_meta") or {}).items() if name != _ENVELOPE}
+    return {**bare, "_meta": meta} if meta else bare
+
+
+def _encoded(value: dict[str, Any]) -> msgspec.Raw:
+    return msgspec.Raw(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode())

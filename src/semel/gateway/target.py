@@ -1,0 +1,70 @@
+"""TARGET, what `semel serve` is told to serve: a Python file, an object in one, or an mcp.json.
+
+Knows which file names mean what; reading them is the work of `pyfile.py` and `mcpjson.py`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from semel.errors import TargetError
+from semel.gateway.declare import declaration_of
+from semel.gateway.mcpjson import read_mcp_json
+from semel.gateway.objects import serve_functions, server_of
+from semel.gateway.pyfile import load_python
+from semel.gateway.servers import Command, InProcess
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is to be served: MCP servers by name, and the words with which they were named."""
+
+    text: str
+    servers: Mapping[str, InProcess | Command]
+
+    @classmethod
+    def of(cls, *objects: object) -> Self:
+        """Return the target of objects of this process: one MCP server, or functions marked with @semel.tool.
+
+        Raises:
+            TargetError: they are something else.
+        """
+        if len(objects) == 1 and (server := server_of(objects[0])) is not None:
+            return cls(server.name, {server.name: InProcess(server)})
+        for each in objects:
+            if declaration_of(each) is None:
+                raise TargetError(
+                    f"{each!r} cannot be served: Target.of takes one MCP server, or functions marked with @semel.tool"
+                )
+        functions = [each for each in objects if callable(each)]
+        if not functions:
+            raise TargetError("Target.of() has nothing to serve: give it an MCP server, or marked functions")
+        return cls("functions", {"functions": InProcess(serve_functions(functions, name="functions", place="here"))})
+
+
+def load_target(text: str) -> Target:
+    """Return what `text` names: `server.py`, `server.py:object` or `mcp.json`.
+
+    A Python file is imported; nothing is started yet.
+
+    Raises:
+        TargetError: there is no such file, it does not load, or it holds nothing to serve.
+    """
+    file, object_name = _split(text)
+    path = Path(file).expanduser()
+    if path.suffix not in (".py", ".json"):
+        raise TargetError(
+            f"{text}: TARGET is a Python file (server.py), an object in one (server.py:app), or an mcp.json"
+        )
+    if not path.is_file():
+        raise TargetError(f"{path}: there is no such file (seen from {Path.cwd()})")
+    if path.suffix == ".json":
+        return Target(text, read_mcp_json(path))
+    return Target(text, {path.stem: InProcess(load_python(path.resolve(), object_name))})
+
+
+def _split(text: str) -> tuple[str, str | None]:
+    """Return the file's name and the object's, if `text` has one behind a colon."""
+    file, colon, object_name = text.rpartition(":")
+    return (file, object_name) if colon and file.endswith(".py") else (text, None)

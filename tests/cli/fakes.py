@@ -1,0 +1,108 @@
+"""A client that answers from a script, and the records that it answers with."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from semel.core.call import Status
+from semel.errors import SemelError
+from semel.gateway.client import Answer
+
+TOOLS = [
+    {"name": "add", "description": "Add two numbers.\n\nMore.", "_meta": {"dev.semel/effect": "repeatable"}},
+    {"name": "charge", "description": "Charge a card.", "_meta": {"dev.semel/effect": "once"}},
+    {"name": "bare"},
+]
+
+STATUS: dict[str, Any] = {
+    "cluster": "pay",
+    "term": 3,
+    "leader": "a",
+    "position": 20,
+    "nodes": [
+        {"node": "a", "role": "leader", "url": "http://h:1", "executions": 7, "position": 20, "alive": True},
+        {"node": "b", "role": "follower", "url": "http://h:2", "executions": 0, "position": 17, "alive": True},
+        {"node": "c", "role": "follower", "url": "http://h:3", "executions": 2, "position": 9, "alive": False},
+    ],
+    "node": "a",
+    "calls": 9,
+    "running": 1,
+    "in_doubt": 1,
+    "ready": True,
+    "warnings": ["the tools of b differ from those of a"],
+}
+
+
+def answer(outcome: Status = Status.OK, result: Any = 3, **changed: Any) -> Answer:
+    """Return an answer; what is not named does not matter to the test."""
+    values: dict[str, Any] = {
+        "outcome": outcome,
+        "result": result,
+        "content": [{"type": "text", "text": str(result)}],
+        "key": "k",
+        "position": 5,
+        "execution_id": 2,
+        "term": 1,
+        "executor": "a",
+        "attempt": 1,
+        "replayed": False,
+        "raw": {},
+    }
+    return Answer(**(values | changed))
+
+
+def record(execution_id: int, **changed: Any) -> dict[str, Any]:
+    """Return a call as the audit shows it."""
+    return {
+        "execution_id": execution_id,
+        "position": 2 * execution_id,
+        "key": f"key-{execution_id}",
+        "caller": "ada",
+        "tool": "add",
+        "arguments": {"a": 1, "b": execution_id},
+        "outcome": "ok",
+        "result": 1 + execution_id,
+        "timestamp_ms": 1_800_000_000_000 + execution_id,
+        "duration_ms": 1.25,
+        "executor": "a",
+        "term": 1,
+        "attempt": 1,
+        "effect": "repeatable",
+    } | changed
+
+
+class FakeClient:
+    """Stands in for a client of nodes; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.answer: Answer | BaseException = answer()
+        self.status: dict[str, Any] = STATUS
+        self.records: list[dict[str, Any]] = []
+        self.error: SemelError | None = None
+        self.opened: dict[str, Any] = {}
+        self.asked: list[tuple[Any, ...]] = []
+        self.closed = False
+
+    async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str) -> Answer:
+        self.asked.append((tool, dict(arguments), key))
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+    async def tools(self) -> list[dict[str, Any]]:
+        return TOOLS
+
+    async def get_json(self, path: str, parameters: Mapping[str, Any] | None = None) -> Any:
+        self.asked.append((path, dict(parameters or {})))
+        if self.error is not None:
+            raise self.error
+        return self.status
+
+    async def get_lines(self, path: str, parameters: Mapping[str, Any] | None = None) -> AsyncIterator[Any]:
+        self.asked.append((path, dict(parameters or {})))
+        if self.error is not None:
+            raise self.error
+        for line in self.records:
+            yield line
+
+    async def close(self) -> None:
+        self.closed = True
