@@ -322,7 +322,7 @@ class Requests:
             waiting.forwarded_to.add(leader.node)
             self._out.append(Send(leader.node, Forward(waiting.call, self._forwards)))
         elif isinstance(spec, Refusal):
-            self._drop(waiting, spec)
+            self._drop(waiting, passed_on(spec) if waiting.forwarded else spec)
         else:
             self._queue.join(call)
 

@@ -42,7 +42,7 @@ from semel.sim.mutants.starts import (
 from semel.sim.surroundings import Core
 from semel.sim.world import simulate
 
-SEEDS_MAX = 3000
+SEEDS_MAX = 10_000
 """A mutant that lives longer than this has survived."""
 
 
