@@ -31,13 +31,15 @@ def outcome(position: int, status: Status = Status.OK) -> Outcome:
 
 HISTORY = [
     Founded(cluster="semel", id="c1"),
-    Elected(term=1, node=N1, url="http://127.0.0.1:1", at_ms=1),
+    Elected(term=1, node=N1, url="http://127.0.0.1:1", at_ms=1000),
     intent("k1"),
     intent("k2", at_ms=2000),
     outcome(3),
     outcome(3, Status.ERROR),
     intent("k3", at_ms=3000),
-    Forgot(results_before_ms=1500, keys_before_ms=500, at_ms=5000),
+    Forgot(at_ms=9000, step_ms=1000, result_retention_ms=500, key_retention_ms=5000),
+    intent("k4", at_ms=4000),
+    outcome(9),
 ]
 
 
