@@ -39,6 +39,8 @@ class Errand:
     patience_s: float
     asks_again: int
     """How often it asks for the same again, after its answer."""
+    returning: int = 0
+    """How many times it is about to do so."""
     done: bool = False
     open: dict[int, Asked] = field(default_factory=dict)
 
@@ -58,8 +60,8 @@ class Workload:
 
     @property
     def done(self) -> bool:
-        """True if every client that does not give up has got what it came for."""
-        return all(errand.done or not errand.persistent for errand in self.errands)
+        """True if every client that does not give up has got what it came for, and none will ask once more."""
+        return all((errand.done or not errand.persistent) and not errand.returning for errand in self.errands)
 
     def _errand(self, number: int) -> Errand:
         chance = self._world.chance
@@ -138,9 +140,11 @@ class Workload:
         errand.done = True
         if errand.asks_again:
             errand.asks_again -= 1
+            errand.returning += 1
             self._world.timeline.after(self._world.chance.uniform(0.0, 1.5), lambda: self._reopen(errand))
 
     def _reopen(self, errand: Errand) -> None:
+        errand.returning -= 1
         if not errand.open:
             errand.done = False
             self._ask(errand)
