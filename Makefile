@@ -4,7 +4,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 SEEDS  ?= 20000
 
-.PHONY: help demo test check lint types imports sim mutants fire lock clean
+.PHONY: help demo test check lint types imports sim mutants fire million lock clean
 
 help:  ## show what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -35,6 +35,9 @@ sim: $(READY)  ## the simulator over SEEDS=20000 seeds
 
 mutants: $(READY)  ## broken cores, each of which the judge must catch
 	$(BIN)/python -m semel.sim.mutants
+
+million: $(READY)  ## restart a node whose log has a million calls
+	$(BIN)/python -m tests.processes.million
 
 fire: $(READY)  ## kill -9 of the leader under load, twenty times over, with its figures
 	$(BIN)/python -m tests.processes.fire
