@@ -4,7 +4,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 SEEDS  ?= 20000
 
-.PHONY: help demo test check lint types imports sim mutants fire million lock clean
+.PHONY: help demo test check lint types imports sim mutants fire million readme lock clean
 
 help:  ## show what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -41,6 +41,9 @@ million: $(READY)  ## restart a node whose log has a million calls
 
 fire: $(READY)  ## kill -9 of the leader under load, twenty times over, with its figures
 	$(BIN)/python -m tests.processes.fire
+
+readme: $(READY)  ## put the demo's real output into the README
+	scripts/readme $(BIN)/semel
 
 lock:  ## choose newest versions of all dependencies and pin them
 	scripts/lock
