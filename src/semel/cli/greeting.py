@@ -11,7 +11,7 @@ import click
 
 from semel.cli.asking import open_client
 from semel.cli.call import EFFECT_STYLES, effect_of
-from semel.cli.output import note
+from semel.cli.output import note, styled
 from semel.errors import SemelError
 
 if TYPE_CHECKING:
@@ -70,13 +70,13 @@ def _introduction(node: "Node", tools: Sequence[Mapping[str, Any]], target: str,
     leader = status["leader"]
     leads = "nobody yet" if leader is None else f"{leader}{' (this node)' if leader == node.name else ''}"
     named = ", ".join(
-        f"{tool['name']} {click.style(f'({effect_of(tool)})', fg=EFFECT_STYLES.get(effect_of(tool)))}" for tool in tools
+        f"{tool['name']} {styled(f'({effect_of(tool)})', fg=EFFECT_STYLES.get(effect_of(tool)))}" for tool in tools
     )
     return [
-        f"semel {version('semel')}: {click.style(node.name, bold=True)} serves {target}",
+        f"semel {version('semel')}: {styled(node.name, bold=True)} serves {target}",
         f"  MCP     {'on stdin and stdout; nodes meet at ' + node.url if stdio else node.url + '/mcp'}",
         f"  log     {node.log_url}",
         f"  tools   {named or 'none'}",
         f"  leader  {leads}, term {status['term']}",
-        *(f"  {click.style('warning', fg='yellow')} {warning}" for warning in status["warnings"]),
+        *(f"  {styled('warning', fg='yellow')} {warning}" for warning in status["warnings"]),
     ]
