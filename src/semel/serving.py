@@ -171,6 +171,10 @@ class Node:
         reply = await self._serving().call(tool, arguments or {}, key=key, caller=caller, client="semel.Node")
         return answer_of(reply)
 
+    def tools(self) -> Sequence[Mapping[str, Any]]:
+        """Return the tools of this node, as MCP's tools/list shows them."""
+        return self._door.tools() if self._door is not None else ()
+
     def status(self) -> dict[str, Any]:
         """Return how the cluster stands as this node has read it; the shape of `semel status --json`."""
         return self._serving().status()
