@@ -24,7 +24,9 @@ from semel.errors import (
     ClusterError,
     Draining,
     KeyReused,
+    LogDamaged,
     NoLeader,
+    ReplicaError,
     SemelError,
     TooLarge,
     Undecided,
@@ -143,6 +145,20 @@ async def test_what_passes_is_retried_at_the_next_node_with_the_same_key(error: 
     assert len(first.asked) == 1
     assert first.asked[0].key == second.asked[0].key
     assert second.asked[0].key != second.asked[1].key
+
+
+async def test_a_node_that_cannot_go_on_is_passed_over_and_the_others_are_asked() -> None:
+    first, second = FakeBackend(error=ReplicaError("its disk is full")), FakeBackend()
+    async with serving(first) as one, serving(second) as other, semel.connect(one, other) as client:
+        assert (await client.call("add", {"a": 1}, key="sum")).result == 1
+    assert [asked.key for asked in first.asked + second.asked] == ["sum", "sum"]
+
+
+async def test_if_no_node_can_go_on_it_says_why_at_once() -> None:
+    backend = FakeBackend(error=LogDamaged("a page of it"))
+    async with asyncio.timeout(5), serving(backend) as url, semel.connect(url) as client:
+        with pytest.raises(LogDamaged, match="a page of it"):
+            await client.call("add", {})
 
 
 async def test_a_node_that_is_back_is_found_without_another() -> None:

@@ -8,7 +8,7 @@ import json
 import random
 import sys
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -16,7 +16,7 @@ import httpx2
 
 from semel.core.call import encode_arguments
 from semel.core.limits import Limits
-from semel.errors import BadArguments, ClusterError, NoLeader, SemelError, Undecided, UsageError
+from semel.errors import BadArguments, CallError, ClusterError, NoLeader, SemelError, Undecided, UsageError
 from semel.gateway import meta
 from semel.gateway.answers import Answer, answer_of, read_answer
 from semel.gateway.endpoint import Endpoint, NotANode, NotConnected, Unreachable
@@ -111,7 +111,8 @@ class Client:
         Raises:
             CallError: the call was refused, and nothing was run.
             ClusterError: no node gave an answer in time; the text names the key, with which a retry is safe.
-            SemelError: what answered is no semel node, and may have run the tool.
+            UsageError: what answered is no semel node, and may have run the tool.
+            SemelError: no node that answered can go on; the text says why.
         """
         given = dict(arguments or {})
         encode_arguments(given, _ANY_SIZE)
@@ -126,10 +127,10 @@ class Client:
             try:
                 return read_answer(raw)
             except (KeyError, ValueError) as error:
-                # Not for `_try`: the next node would run it once more.
-                raise SemelError(
+                # Not a NotANode: the next node would run it once more.
+                raise UsageError(
                     f"{endpoint.url} is an MCP server, but no semel node: its answer lacks {error}. It knows no keys, "
-                    f"and may have run {tool}. Check the URL"
+                    f"and may have run {tool}"
                 ) from error
 
         return await self._try(ask, timeout_s=timeout_s, key=named)
@@ -199,12 +200,15 @@ class Client:
                 try:
                     async with asyncio.timeout(min(left_s, self._attempt_timeout_s)):
                         value = await ask(endpoint)
-                except (TimeoutError, Unreachable, NotANode, ClusterError) as error:
+                except (CallError, UsageError):
+                    raise
+                except (TimeoutError, Unreachable, NotANode, SemelError) as error:
                     failures.add(endpoint, error)
                     heard = heard if isinstance(error, NotConnected) else now()
                 else:
                     self._prefer(endpoint)
                     return value
+            failures.raise_if_broken(candidates)
             candidates = [each for each in candidates if each.url not in failures.for_good]
             await asyncio.sleep(max(0.0, min(pause_s * random.uniform(0.5, 1.0), deadline - now())))
             pause_s = min(2 * pause_s, _PAUSE_MAX_S)
@@ -222,6 +226,7 @@ class _Failures:
     def __init__(self) -> None:
         self.for_good: set[str] = set()
         self._by_url: dict[str, str] = {}
+        self._broken: dict[str, SemelError] = {}
         self._in_the_dark = False
 
     def __str__(self) -> str:
@@ -232,8 +237,16 @@ class _Failures:
         self._by_url[endpoint.url] = "it did not answer in time" if isinstance(error, TimeoutError) else str(error)
         if isinstance(error, NotANode):
             self.for_good.add(endpoint.url)
+        self._broken.pop(endpoint.url, None)
+        if isinstance(error, SemelError) and not isinstance(error, ClusterError):
+            self._broken[endpoint.url] = error
         sent = isinstance(error, TimeoutError | Unreachable) and not isinstance(error, NotConnected)
-        self._in_the_dark |= sent or isinstance(error, Undecided)
+        self._in_the_dark |= sent or isinstance(error, Undecided) or endpoint.url in self._broken
+
+    def raise_if_broken(self, candidates: Sequence[Endpoint]) -> None:
+        """Raise what ails the nodes (their log, their replica) if that is all that any of them has to say."""
+        if all(each.url in self._broken for each in candidates):
+            raise self._broken[candidates[-1].url]
 
     def no_node_left(self, key: str | None) -> ClusterError:
         """Return the error for URLs at none of which there is a node, or not any more."""
