@@ -235,7 +235,7 @@ class Runtime:
     def _call(self, tool: str, arguments: dict[str, Any], key: str | None, caller: str, client: str) -> Call:
         key = secrets.token_hex(16) if key is None else key
         check_key(key, self.limits)
-        check_key(caller, self.limits)
+        check_key(caller, self.limits, "caller's name")
         encoded = encode_arguments(arguments, self.limits)
         self._requests += 1
         return Call(
