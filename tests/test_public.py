@@ -74,6 +74,10 @@ async def test_a_node_that_cannot_start_leaves_nothing_behind(tmp_path: Path) ->
             await semel.Node(charge, log=log, listen=f"127.0.0.1:{port}").start()
         with pytest.raises(semel.errors.NameTaken, match="node-1"):
             await semel.Node(charge, log=log, name="node-1", listen="127.0.0.1:0").start()
+        unlucky = semel.Node(charge, log=log, listen=f"127.0.0.1:{port}")
+        with pytest.raises(semel.errors.ListenError):
+            await unlucky.start()
+        await unlucky.stop()  # harmless
         async with semel.Node(charge, log=log, listen="127.0.0.1:0") as second:
             assert second.name == "node-2"
 

@@ -112,6 +112,7 @@ class Node:
         try:
             await self._start()
         except BaseException:
+            self._door = None
             await self._parts.aclose()
             raise
 

@@ -74,7 +74,7 @@ def _filter(request: Request) -> Filter:
 async def _lines(node: Observed, replica: Path, wanted: Filter, *, follow: bool) -> AsyncIterator[bytes]:
     """Yield one JSON object a line: the history, then, if asked, what comes until the client goes away."""
     after = node.position
-    rows = history(replica, wanted)
+    rows = history(replica, wanted, upto=after if follow else None)
     while page := await asyncio.to_thread(lambda: list(islice(rows, PAGE_ROWS))):
         yield _encode(page)
     while follow:
