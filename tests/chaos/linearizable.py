@@ -60,7 +60,8 @@ def check(history: Iterable[Operation], model: Model, initial: State) -> NotLine
     """
     operations = sorted(history, key=lambda it: it.begun_s)
     told = sum(1 << number for number, it in enumerate(operations) if it.result is not UNKNOWN)
-    state, done, order = initial, 0, []
+    state, done = initial, 0
+    order: list[int] = []
     trail = [(state, done, _next(operations, done))]
     tried = {(done, state)}
     best, steps = NotLinearizable((), ()), 0
