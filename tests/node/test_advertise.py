@@ -8,7 +8,17 @@ from semel.serving import Node
 
 @pytest.mark.parametrize(
     "url",
-    ["", "10.0.0.5:8420", "ftp://a:1", "http://", "http://a:b", "http://a:0", "http://a/mcp", "http://a?x", "http://u@a"],
+    [
+        "",
+        "10.0.0.5:8420",
+        "ftp://a:1",
+        "http://",
+        "http://a:b",
+        "http://a:0",
+        "http://a/mcp",
+        "http://a?x",
+        "http://u@a",
+    ],
 )
 def test_a_url_that_peers_could_not_use_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="cannot be advertised"):
