@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
 
 import pytest
 
@@ -157,13 +156,3 @@ def script(tmp_path: Path) -> Callable[[str], str]:
         return str(file)
 
     return write
-
-
-def lines_of(text: str) -> list[list[str]]:
-    """Return a table's cells; for tables whose cells hold no spaces."""
-    return [line.split() for line in text.splitlines()]
-
-
-def no_traceback(ended: Ended) -> Any:
-    """Return True if the user was spared Python's own words."""
-    return "Traceback" not in ended.err

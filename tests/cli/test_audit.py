@@ -95,10 +95,11 @@ def test_values_can_neither_break_lines_nor_command_the_terminal(semel: Semel, c
     assert "[red]" in out
 
 
-def test_a_narrow_terminal_leaves_out_the_lesser_columns() -> None:
-    wide = Table(CALL_COLUMNS, [record(1)], None)
-    narrow = Table(CALL_COLUMNS, [record(1)], 80)
-    assert wide.left_out == []
+def test_a_narrow_terminal_shortens_values_and_then_leaves_out_the_lesser_columns() -> None:
+    call = record(1, arguments={"text": "x" * 99}, result="y" * 99)
+    wide, medium, narrow = (Table(CALL_COLUMNS, [call], width) for width in (None, 140, 80))
+    assert wide.left_out == medium.left_out == []
+    assert len(medium.line(call).plain) <= 140 < len(wide.line(call).plain)
     assert narrow.left_out
-    assert len(narrow.header().plain) <= 80
+    assert len(narrow.line(call).plain) <= 80
     assert set(narrow.header().plain.split()) >= {"#", "tool", "arguments", "outcome", "result"}

@@ -42,7 +42,9 @@ def test_arguments_come_from_the_command_line_from_stdin_and_from_a_file(
     [
         ("{'a': 1}", "the argument is not JSON (Expecting property name enclosed in double quotes"),
         ("[1, 2]", "the argument is JSON but no object"),
-        ("NaN", "the argument is JSON but no object"),
+        ('{"a": NaN}', "the argument is not JSON (there is no NaN in JSON)"),
+        ('{"a": "\\ud800"}', "the argument is not JSON ('utf-8' codec can't encode"),
+        ("@a\0b", "cannot be read as UTF-8 text: embedded null byte"),
         ("", "the argument is not JSON"),
         ("\x1b[2J" + "x" * 99, "\\x1b[2J" + "x" * 56 + "…"),
         ("[" * 100_000, "the argument is not JSON"),
@@ -104,7 +106,7 @@ def test_in_doubt_is_said_on_stderr_and_is_exit_code_5(semel: Semel, client: Fak
     client.answer = answer(Status.IN_DOUBT, "In doubt: nobody can know whether charge acted.")
     ended = semel("call", "charge", "--key", "k")
     assert (ended.code, ended.out) == (Exit.IN_DOUBT, "")
-    assert "nobody can know whether charge acted" in ended.err
+    assert ended.err.startswith("in doubt: nobody can know whether charge acted.\n")
     assert "semel audit --key k" in ended.err
     as_json = semel("call", "charge", "--key", "k", "--json")
     assert as_json.code == Exit.IN_DOUBT
@@ -146,3 +148,16 @@ def test_tools_are_a_table_of_names_effects_and_first_lines(semel: Semel, client
         "bare    once",
     ]
     assert json.loads(semel("tools", "--json").out) == TOOLS
+
+
+def test_input_that_is_no_text_is_refused(
+    semel: Semel, client: FakeClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "picture"
+    file.write_bytes(b"\xff\xfe")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe"), encoding="utf-8"))
+    for given in ("-", f"@{file}"):
+        ended = semel("call", "buy", given)
+        assert ended.code == Exit.USAGE
+        assert "cannot be read as UTF-8 text" in ended.err
+    assert client.asked == []

@@ -119,6 +119,12 @@ def test_a_mistake_in_semel_is_one_to_report_and_its_traceback_is_in_a_file(
     assert "Traceback" in file.read_text()
 
 
+def test_words_that_are_no_text_are_refused(semel: Semel, client: FakeClient) -> None:
+    ended = semel("audit", "--key", "a\udcff")
+    assert (ended.code, client.asked) == (Exit.USAGE, [])
+    assert ended.err == "error: 'a\\udcff' on the command line is not UTF-8 text\n"
+
+
 def test_ctrl_c_ends_a_command_with_130(semel: Semel, client: FakeClient) -> None:
     client.answer = KeyboardInterrupt()
     assert semel("status", "--json").code == 0

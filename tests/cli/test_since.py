@@ -36,6 +36,8 @@ def test_what_is_no_time_or_could_mean_two_is_refused(text: str) -> None:
         parse_since(text, NOW_MS)
 
 
-def test_a_time_is_shown_to_the_millisecond() -> None:
-    assert clock(NOW_MS + 7).endswith(".007")
-    assert clock(NOW_MS + 7, date=False) == clock(NOW_MS + 7)[11:]
+def test_a_time_is_shown_to_the_millisecond_and_with_its_year_if_that_is_not_this_one() -> None:
+    this_year_ms = round(datetime(datetime.now().year, 5, 6, 7, 8, 9).timestamp() * 1000) + 7
+    assert clock(this_year_ms) == "05-06 07:08:09.007"
+    assert clock(this_year_ms, date=False) == "07:08:09.007"
+    assert clock(round(datetime(1999, 5, 6, 7, 8, 9).timestamp() * 1000)) == "1999-05-06 07:08:09.000"

@@ -8,7 +8,7 @@ def test_a_status_is_a_line_on_the_cluster_a_table_of_nodes_and_warnings(semel: 
     ended = semel("status")
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.splitlines() == [
-        "cluster pay, term 3, leader a, position 20, 9 calls, 1 running, 1 in doubt",
+        "cluster pay, term 3, leader a, position 20, calls 9, running 1, in doubt 1",
         "node  role      url         executions  position  lag  alive",
         "a     leader    http://h:1           7        20    0  yes",
         "b     follower  http://h:2           0        17    3  yes",

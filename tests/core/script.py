@@ -13,19 +13,21 @@ append NODE                       the log decides what the node proposed, and te
 land NODE                         the log decides, and the acknowledgement is under way
 ack NODE                          it arrives
 read NODE [POSITION]              the node follows to the tail, or to that position
+tail NODE                         the log tells the node its tail, if it has asked
 deliver [NODE ...]                messages under way arrive (at those nodes)
 drop                              messages under way are lost
-settle                            append, read and deliver until nothing is left
+settle                            append, read, tail and deliver until nothing is left
 
 end NODE RUN STATUS RESULT        a run of a tool ends
 lost NODE RUN REASON              a run's tool is lost on the way
 tick SECONDS                      time passes, in steps of half a second; whoever is awake shows a pulse
+jump SECONDS                      every wall clock jumps, though no time has passed
 gone NODE at NODE ...             these learn that its process is gone
 found NODE at NODE ...            these learn that it answers
 freeze NODE, thaw NODE            the node stands still, and wakes with all that it held
 crash NODE                        the process dies; what it has proposed may still land
 restart NODE [empty]              its next life, with its replica or without
-drain NODE [hurry]                the node goes down on purpose
+drain NODE                        the node goes down on purpose
 show ledger|nodes|log [NODE]
 """
 
@@ -68,11 +70,13 @@ def perform(stage: Stage, line: str) -> None:
             stage.step(node, Abandoned(int(ticket)))
         case "tick", [seconds]:
             stage.tick(round(float(seconds) * 1000))
+        case "jump", [seconds]:
+            stage.wall_ms += round(float(seconds) * 1000)
         case "show", [what, *names]:
             show(stage, what, names or stage.lives())
         case (("tools" | "lacks" | "limits"), _):
             prepare(stage, command, words)
-        case (("append" | "land" | "ack" | "read" | "deliver" | "drop" | "settle"), _):
+        case (("append" | "land" | "ack" | "read" | "tail" | "deliver" | "drop" | "settle"), _):
             carry(stage, command, words)
         case _:
             befall(stage, command, words)
@@ -106,6 +110,8 @@ def carry(stage: Stage, command: str, words: list[str]) -> None:
             stage.acknowledge(node)
         case "read", [node, *position]:
             stage.read(node, int(position[0]) if position else None)
+        case "tail", [node]:
+            stage.confirm(node)
         case "deliver", names:
             stage.deliver(names or stage.players)
         case "drop", []:
@@ -144,8 +150,8 @@ def befall(stage: Stage, command: str, words: list[str]) -> None:
             stage.players[node].alive = False
         case "restart", [node, *how]:
             stage.add(node, keep=how != ["empty"])
-        case "drain", [node, *how]:
-            stage.step(node, Drained(hurry=how == ["hurry"]))
+        case "drain", [node]:
+            stage.step(node, Drained())
         case _:
             raise ValueError(f"no such command: {command} {words}")
 
@@ -159,8 +165,9 @@ def show(stage: Stage, what: str, names: list[str]) -> None:
         case "nodes":
             for name in names:
                 decider = stage.players[name].decider
-                states = [word for word in ("live", "leads", "draining", "idle") if getattr(decider, word)]
-                stage.say(f"{name} at {decider.ledger.position}: {', '.join(states) or 'reading'}")
+                states = [word for word in ("leads", "draining", "idle") if getattr(decider, word)]
+                states.insert(0, "live" if decider.live else "reading")
+                stage.say(f"{name} at {decider.ledger.position}: {', '.join(states)}")
         case "log":
             stage.lines += [f"{position}: {spell_entry(entry)}" for position, entry in enumerate(stage.entries(), 1)]
         case _:

@@ -8,7 +8,7 @@ import msgspec
 from semel.core.call import CallId, NodeId, Record, Status
 from semel.core.entry import Doubted, Elected, Entry, Forgot, Founded, Intent, Outcome, Read, Resigned
 from semel.core.ledger import Ledger
-from semel.core.message import Answer, Deny, Forward, Refuse, Run, Send
+from semel.core.message import Answer, Confirm, Deny, Forward, Refuse, Run, Send
 
 CALLER = "ann"
 """The caller of a key that names none; `bob:k1` is the key k1 of bob."""
@@ -56,12 +56,13 @@ def spell_entry(entry: Entry) -> str:
         case Doubted():
             return f"doubted {entry.intent}: {entry.reason}"
         case Forgot():
-            return f"forgot results before {entry.results_before_ms} ms, keys before {entry.keys_before_ms} ms"
+            kept = f"{entry.result_retention_ms} ms, keys {entry.key_retention_ms} ms"
+            return f"forgot at {entry.at_ms} ms (by {entry.step_ms} ms at most), results kept {kept}"
         case _:
             assert_never(entry)
 
 
-def spell_effect(node: str, effect: Run | Send | Answer | Deny) -> str:
+def spell_effect(node: str, effect: Run | Send | Confirm | Answer | Deny) -> str:
     match effect:
         case Run():
             how = "a read" if effect.intent is None else f"intent {effect.intent}, attempt {effect.attempt}"
@@ -69,6 +70,8 @@ def spell_effect(node: str, effect: Run | Send | Answer | Deny) -> str:
             return f"{node} starts run {effect.run}: {effect.call.tool} {arguments} ({how})"
         case Send():
             return f"{node} sends {effect.to}: {spell_message(effect.message)}"
+        case Confirm():
+            return f"{node} asks for the tail before it answers {effect.ticket}"
         case Answer():
             replayed = ", replayed" if effect.replayed else ""
             return f"{node} answers {effect.ticket}: {spell_standing(effect.record)}{replayed}"

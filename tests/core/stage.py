@@ -21,6 +21,8 @@ from semel.core.message import (
     Append,
     Appended,
     Committed,
+    Confirm,
+    Confirmed,
     Deny,
     Ended,
     Forward,
@@ -44,6 +46,9 @@ from .spoken import spell_effect, spell_entry
 STEP_MS = 500
 """Time passes in steps shorter than half of any patience, or a node would think that it had slept."""
 
+ROUNDS_MAX = 50
+"""A scene that has not settled after so many rounds runs in a circle."""
+
 
 @dataclass(frozen=True)
 class Tool:
@@ -64,6 +69,8 @@ class Player:
     decided: bool | None = None
     """What the log has decided of `pending`, while the node has not been told."""
     runs: dict[int, Run] = field(default_factory=dict)
+    confirming: list[int] = field(default_factory=list)
+    """Tickets for which it has asked the log for its tail."""
 
 
 class Stage:
@@ -77,6 +84,8 @@ class Stage:
         self.players: dict[str, Player] = {}
         self.network: list[tuple[NodeId, Send]] = []
         self.now_ms = 0
+        self.wall_ms = 0
+        """By how much wall clocks are ahead of the time that has passed."""
         self.lines: list[str] = []
         self._beat = 0
         self._tickets = 0
@@ -107,7 +116,7 @@ class Stage:
         player = self.players[name]
         assert player.alive, f"{name} is dead"
         assert player.awake, f"{name} is frozen"
-        now = Now(self.now_ms / 1000, self.now_ms)
+        now = Now(self.now_ms / 1000, self.now_ms + self.wall_ms)
         for effect in player.decider.step(given, now):
             self._perform(name, player, effect)
 
@@ -146,6 +155,13 @@ class Stage:
         if entries:
             self.step(name, Committed(position + 1, entries))
 
+    def confirm(self, name: str) -> None:
+        """Tell a node the log's tail, for every ticket for which it has asked."""
+        player = self.players[name]
+        asked, player.confirming = player.confirming, []
+        for ticket in asked:
+            self.step(name, Confirmed(ticket, len(self.log)))
+
     def deliver(self, to: Iterable[str]) -> None:
         """Hand over what is under way to those nodes; what is sent meanwhile stays under way."""
         names = set(to)
@@ -180,9 +196,10 @@ class Stage:
 
     def settle(self) -> None:
         """Let the log and the network do all that they have to do, node by node, until nothing is left."""
-        busy = True
+        busy, rounds = True, 0
         while busy:
-            busy = False
+            busy, rounds = False, rounds + 1
+            assert rounds <= ROUNDS_MAX, "this never settles"
             for name in self.lives():
                 player = self.players[name]
                 if player.pending is not None:
@@ -192,6 +209,9 @@ class Stage:
                     busy = True
                 if player.decider.ledger.position < len(self.log):
                     self.read(name)
+                    busy = True
+                if player.confirming:
+                    self.confirm(name)
                     busy = True
             if any(send.to.name in self.lives() for _, send in self.network):
                 self.deliver(self.lives())
@@ -241,6 +261,8 @@ class Stage:
             case Send():
                 assert isinstance(effect.message, Forward | Refuse)
                 self.network.append((player.id, effect))
+            case Confirm():
+                player.confirming.append(effect.ticket)
             case Answer() | Deny():
                 assert effect.ticket not in self._done, "one answer a ticket"
                 self._done.add(effect.ticket)

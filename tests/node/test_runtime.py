@@ -279,6 +279,13 @@ async def test_a_replica_of_another_log_is_refused(tmp_path: Path) -> None:
             await c.start("n1")
 
 
+async def test_a_log_that_does_not_begin_with_a_founding_is_refused(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        await c.log.append(0, [b'{"type":"resigned","v":1,"term":1,"node":["n1","a"],"at_ms":1}'])
+        with pytest.raises(LogDamaged, match="founding"):
+            await c.start("n1")
+
+
 @pytest.mark.parametrize(
     ("entry", "error"),
     [(b'{"type":"elected","v":2,"what":"is this"}', LogNewer), (b"garbage", LogDamaged)],

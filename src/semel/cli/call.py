@@ -16,11 +16,13 @@ from semel.cli.options import json_option, timeout_option, url_option
 from semel.cli.output import note, print_json, print_lines, stdout_console, width_of
 from semel.cli.table import Column, field, printable, table
 from semel.errors import CallError, LogError, SemelError, UsageError
+from semel.gateway import meta
 
 if TYPE_CHECKING:
     from semel.gateway.client import Answer, Client
 
-EFFECT_KEY = "dev.semel/effect"
+DOUBT = "In doubt: "
+"""How a node begins to say so; the console begins so itself."""
 EFFECT_STYLES = {"read": "green", "repeatable": "cyan", "once": "yellow"}
 JSON_SHOWN_CHARS_MAX = 60
 """How much of a faulty JSON text an error repeats."""
@@ -87,17 +89,10 @@ def read_arguments(text: str) -> dict[str, Any]:
     Raises:
         UsageError: it cannot be read, or is not a JSON object.
     """
-    source = "the argument"
-    if text == "-":
-        source, text = "stdin", sys.stdin.read()
-    elif text.startswith("@"):
-        source = text[1:]
-        try:
-            text = Path(source).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{source!r} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    source, text = _read(text)
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_refuse_constant)
+        json.dumps(value, ensure_ascii=False).encode()  # JSON can spell half a character, which is no text
     except (ValueError, RecursionError) as error:
         shown = printable(text[:JSON_SHOWN_CHARS_MAX]) + ("…" if len(text) > JSON_SHOWN_CHARS_MAX else "")
         raise UsageError(
@@ -107,6 +102,24 @@ def read_arguments(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UsageError(f"""{source} is JSON but no object: the tool's arguments go by name, such as '{{"a": 1}}'""")
     return value
+
+
+def _read(text: str) -> tuple[str, str]:
+    """Return where the JSON comes from, in words, and the JSON."""
+    try:
+        if text == "-":
+            return "stdin", sys.stdin.read()
+        if text.startswith("@"):
+            return text[1:], Path(text[1:]).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{text[1:]!r} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"{text[1:] or 'stdin'} cannot be read as UTF-8 text: {error}") from error
+    return "the argument", text
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"there is no {name} in JSON")
 
 
 def _advise(error: SemelError, key: str) -> None:
@@ -126,20 +139,13 @@ def _tell(answer: "Answer", *, as_json: bool) -> Exit:
     elif not answer.in_doubt:
         click.echo(answer.result if isinstance(answer.result, str) else json.dumps(answer.result, ensure_ascii=False))
     if answer.in_doubt:
-        note(_doubt(answer), label="in doubt: ", style="red")
+        note(str(answer.result).removeprefix(DOUBT), label=DOUBT.lower(), style="red")
+        note(f"`semel audit --key {answer.key}` shows the call, and its outcome should that still come")
         return Exit.IN_DOUBT
     if answer.outcome != "ok":
         note(f"the tool ended with this; it is kept under --key {answer.key}", label=f"{answer.outcome}: ", style="red")
         return Exit.TOOL
     return Exit.OK
-
-
-def _doubt(answer: "Answer") -> str:
-    said = answer.result if isinstance(answer.result, str) else ""
-    return (f"{printable(said)}\n" if said else "the node that ran the tool died before the outcome was logged.\n") + (
-        "The tool may have acted or not, and is not run again. Look at what it was to change; "
-        f"`semel audit --key {answer.key}` has the call, and the outcome should it still come."
-    )
 
 
 def whole_answer(answer: "Answer") -> dict[str, Any]:
@@ -191,7 +197,7 @@ def tools(urls: tuple[str, ...], as_json: bool, timeout_s: float) -> None:
 
 def effect_of(tool: Mapping[str, Any]) -> str:
     """Return the effect class that a node says its tool has."""
-    return str((tool.get("_meta") or {}).get(EFFECT_KEY, "once"))
+    return str((tool.get("_meta") or {}).get(meta.EFFECT, "once"))
 
 
 def _description(tool: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from semel.cli.lesson import Lessons
 from semel.cli.output import forgive_encodings, note
 from semel.cli.serve import serve
 from semel.cli.status import status
-from semel.errors import SemelError
+from semel.errors import SemelError, UsageError
 
 LESSON = """\
 Get going:
@@ -74,6 +74,7 @@ def run() -> None:
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; what went wrong is on stderr."""
     try:
+        _check_text(arguments)
         return console.main(list(arguments), prog_name="semel", standalone_mode=False) or Exit.OK
     except SemelError as error:
         note(_text_of(error), label="error: ", style="red")
@@ -88,6 +89,15 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:
         note(_mistake(error), label="a mistake in semel: ", style="red")
         return Exit.MISTAKE
+
+
+def _check_text(arguments: Sequence[str]) -> None:
+    """Refuse words that are bytes of another encoding: no name or value that semel knows could be meant."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{argument!a} on the command line is not UTF-8 text") from error
 
 
 def _text_of(error: SemelError) -> str:

@@ -4,6 +4,7 @@ Knows terminals and pipes: colours and a width only where people look. Knows not
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -41,7 +42,12 @@ def print_json(value: Any, *, indent: int | None = None) -> None:
 
 def note(text: str, *, label: str = "", style: str = "yellow") -> None:
     """Print a line about the output, not of it, to stderr."""
-    click.echo(click.style(label, fg=style, bold=True) + text, err=True)
+    click.echo((styled(label, fg=style, bold=True) if label else "") + text, err=True)
+
+
+def styled(text: str, **style: Any) -> str:
+    """Return `text` with what makes it stand out in a terminal, unless the user wants none of that."""
+    return text if os.environ.get("NO_COLOR") else click.style(text, **style)
 
 
 def forgive_encodings() -> None:

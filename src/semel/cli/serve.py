@@ -9,6 +9,7 @@ import logging
 import signal
 import sys
 from collections.abc import Coroutine, Iterator
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 DRAIN_S = 10.0
 """How long running tools may take to end when the node is told to go; supervisors wait at least as long."""
+LOG_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -130,12 +132,24 @@ def serve(log_level: str, **options: Any) -> None:
 
 def configure_logging(level: str) -> None:
     """Send to stderr what semel logs from `level` on; of other libraries only warnings, or everything at debug."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level="DEBUG" if level == "debug" else "WARNING",
-        format="%(asctime)s %(levelname)-7s %(message)s",
-    )
+    debugging = level == "debug"
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter((logging.Formatter if debugging else _WithoutForeignTracebacks)(LOG_FORMAT))
+    logging.basicConfig(level="DEBUG" if debugging else "WARNING", handlers=[lines])
     logging.getLogger("semel").setLevel(level.upper())
+
+
+class _WithoutForeignTracebacks(logging.Formatter):
+    """Shortens what other libraries log of an exception to what it says."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as text."""
+        if record.exc_info and not record.name.startswith("semel"):
+            record = copy(record)
+            assert record.exc_info
+            record.msg, record.args = f"{record.getMessage().partition(chr(10))[0]}: {record.exc_info[1]!r}", ()
+            record.exc_info = record.exc_text = None
+        return super().format(record)
 
 
 class Signals:
@@ -245,16 +259,9 @@ async def _failure(failed: asyncio.Future[SemelError]) -> None:
 
 async def _let_go(node: "Node", options: Options, signals: Signals) -> None:
     """Let running tools end, hand over, and stop; hurry when asked to."""
-    running = node.status()["running"]
-    if signals.asked.is_set():
-        wait = (
-            f"waits up to {options.drain_s:g} s for {running} running calls (again to hurry)"
-            if running
-            else "hands over"
-        )
-        note(f"{node.name} takes no new calls, {wait}")
     stop = asyncio.create_task(node.stop(drain_s=options.drain_s), name="stop")
     hurry = asyncio.create_task(signals.hurried.wait(), name="hurry")
+    _say_farewell(node, options.drain_s)
     await asyncio.wait([stop, hurry], return_when=asyncio.FIRST_COMPLETED)
     hurry.cancel()
     if not stop.done():
@@ -264,3 +271,15 @@ async def _let_go(node: "Node", options: Options, signals: Signals) -> None:
         await node.stop(drain_s=0)
     if not stop.cancelled():
         stop.result()
+
+
+def _say_farewell(node: "Node", drain_s: float) -> None:
+    """Say what a node waits for that goes down on purpose."""
+    assert node.failed is not None
+    if node.failed.done():
+        return
+    status = node.status()
+    running = status["running"] if status["leader"] == node.name else 0
+    calls = "1 running call" if running == 1 else f"{running} running calls"
+    waits = f"waits up to {drain_s:g} s for {calls} (a second signal hurries it)" if running else "hands over"
+    note(f"{node.name} takes no new calls, {waits}")

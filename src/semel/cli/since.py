@@ -32,6 +32,7 @@ def parse_since(text: str, now_ms: int) -> int:
 
 
 def clock(timestamp_ms: int, *, date: bool = True) -> str:
-    """Return a time as a person here reads it, to the millisecond."""
+    """Return a time as a person here reads it, to the millisecond; the year only if it is another than this one."""
     moment = datetime.fromtimestamp(timestamp_ms / 1000)
-    return moment.strftime("%Y-%m-%d %H:%M:%S." if date else "%H:%M:%S.") + f"{timestamp_ms % 1000:03d}"
+    year = "" if moment.year == datetime.now().year else "%Y-"
+    return moment.strftime(f"{year}%m-%d %H:%M:%S." if date else "%H:%M:%S.") + f"{timestamp_ms % 1000:03d}"

@@ -63,8 +63,8 @@ def _headline(answer: Mapping[str, Any]) -> Text:
     line.append(leader or "none", style="bold" if leader else "bold red")
     line.append(f", position {answer['position']}")
     if "calls" in answer:
-        line.append(f", {answer['calls']} calls, {answer['running']} running, ")
-        line.append(f"{answer['in_doubt']} in doubt", style="yellow" if answer["in_doubt"] else "")
+        line.append(f", calls {answer['calls']}, running {answer['running']}, ")
+        line.append(f"in doubt {answer['in_doubt']}", style="yellow" if answer["in_doubt"] else "")
     return line
 
 

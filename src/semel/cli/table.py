@@ -20,17 +20,24 @@ Row = Mapping[str, Any]
 class Column:
     """One column: its name, what it shows of a row, and how much room it may take.
 
-    `width` is what it takes while the rows are not known, `width_max` the most that known rows make it take; `rank`
-    says in which order columns are left out of a narrow terminal, greatest first; one of rank 0 always stays.
+    `width` is what it takes while the rows are not known, `width_max` the most that known rows make it take, and
+    `width_min`, where there is one, what a narrow terminal may shorten it to. If that is not enough, columns are left
+    out in the order of `rank`, greatest first; one of rank 0 always stays.
     """
 
     name: str
     show: Callable[[Row], str]
     style: Callable[[Row], str] = lambda _: ""
     width: int = 0
+    width_min: int | None = None
     width_max: int = 40
     right: bool = False
     rank: int = 0
+
+    @property
+    def least(self) -> int:
+        """The least width that it can do with."""
+        return self.width if self.width_min is None else min(self.width, max(self.width_min, cell_len(self.name)))
 
 
 def field(name: str, **options: Any) -> Column:
@@ -93,14 +100,21 @@ def _laid_out(column: Column, rows: Sequence[Row] | None) -> Column:
 
 
 def _fit(columns: list[Column], width: int | None) -> list[Column]:
-    """Leave columns out, greatest rank first, until the rest fits."""
+    """Shorten columns to fit, and leave out those, greatest rank first, for which even that is not enough."""
+    if width is None:
+        return columns
     kept = list(columns)
-    while width is not None and sum(column.width + len(GAP) for column in kept) - len(GAP) > width:
+    while (spare := width - sum(column.least + len(GAP) for column in kept) + len(GAP)) < 0:
         least = max(kept, key=lambda column: column.rank)
         if least.rank == 0:
             break
         kept.remove(least)
-    return kept
+    widths: dict[str, int] = {}
+    for column in sorted(kept, key=lambda column: column.rank):
+        more = min(max(spare, 0), column.width - column.least)
+        widths[column.name] = column.least + more
+        spare -= more
+    return [replace(column, width=widths[column.name]) for column in kept]
 
 
 def _line(cells: Iterable[tuple[Column, str, str]]) -> Text:

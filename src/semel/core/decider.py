@@ -147,6 +147,7 @@ class Decider:
             case Abandoned():
                 self._requests.abandon(given.ticket)
             case Started():
+                assert self._standing.live_at is None
                 self._standing.live_at = given.tail
                 self._go_live(now)
             case Pulsed():
@@ -261,9 +262,10 @@ class Decider:
                 self._out.append(Append(self.ledger.position, entries))
 
     def _batch(self, now: Now) -> tuple[Entry, ...]:
-        if self.ledger.position == 0:
-            return () if self.draining else (self._founded(), self._elected(now))
         entries = list(self._runs.to_write())
+        if self.ledger.position == 0:
+            first = entries if self.draining else [self._elected(now)]
+            return (self._founded(), *first) if first else ()
         room = self.limits.batch_entries_max - len(entries)
         if self.leads and not self.draining:
             room_bytes = self.limits.batch_bytes_max - sum(payload_bytes(entry) for entry in entries)
@@ -282,7 +284,7 @@ class Decider:
 
     def _beginnings(self, room: int, room_bytes: int, now: Now) -> list[Entry]:
         """Return what this leader begins next: attempts and doubts that it owes, then new calls."""
-        entries = list(islice(self._attempts(now), room))
+        entries = list(islice(_within(room_bytes, self._attempts(now)), room))
         free = self._runs.room - sum(isinstance(entry, Intent) for entry in entries)
         room_bytes -= sum(payload_bytes(entry) for entry in entries)
         admitted = self._requests.admit(min(free, room - len(entries)), room_bytes, self._runs.lanes)
@@ -320,3 +322,12 @@ class Decider:
             executor=self.identity.node,
             at_ms=now.ms,
         )
+
+
+def _within(room_bytes: int, entries: Iterator[Entry]) -> Iterator[Entry]:
+    """Yield entries as long as their payloads fit together; the first in any case."""
+    for count, entry in enumerate(entries):
+        room_bytes -= payload_bytes(entry)
+        if count and room_bytes < 0:
+            return
+        yield entry

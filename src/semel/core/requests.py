@@ -87,7 +87,7 @@ class Requests:
             self._confirm(waiting)
         elif standing.draining and known is None:
             self._out.append(Deny(given.ticket, draining(standing.me)))
-        elif len(self._waiting) >= standing.limits.in_flight_max:
+        elif known is None and len(self._waiting) >= standing.limits.in_flight_max:
             self._out.append(Deny(given.ticket, busy(standing.me, standing.limits.in_flight_max)))
         else:
             waiting = self._waiting[call.id] = _Waiting(call, given.spec, now.s, own=True)
@@ -248,7 +248,7 @@ class Requests:
     def admit(self, room: int, room_bytes: int, taken: set[str]) -> Iterator[tuple[Call, Spec]]:
         """Yield up to `room` calls whose intents may be written: no intent yet, and a free lane that is not `taken`.
 
-        All but the first fit into `room_bytes` together.
+        They fit into `room_bytes` together; one that is too large for any batch goes alone in an empty one.
         """
         if not self._queue or room <= 0:
             return
@@ -263,14 +263,15 @@ class Requests:
             if waiting is None or isinstance(waiting.spec, Refusal) or call in admitted or call in ledger.open:
                 continue
             size_bytes += len(waiting.call.arguments)
-            if admitted and size_bytes > room_bytes:
+            if size_bytes > room_bytes and (admitted or room_bytes < self._standing.limits.batch_bytes_max):
                 self._queue.put_back([call])
                 return
             admitted.add(call)
             yield waiting.call, waiting.spec
 
     def put_back(self, calls: Iterable[CallId]) -> None:
-        """Queue admitted calls again, whose intents did not get into the log."""
+        """Queue admitted calls again, whose intents did not get into the log; they stay first in their lanes."""
+        self._queue.wake(set())
         self._queue.put_back(calls)
 
     def _lane_of(self, call: CallId) -> str | None:
@@ -289,7 +290,9 @@ class Requests:
             unheard = bool(waiting.forwarded) and now.s - waiting.forwarded_s >= limits.forward_again_s
             if waiting.call.id in self._standing.ledger.open or waiting.reading:
                 continue
-            if now.s - waiting.since_s >= limits.hold_s:
+            # The leader, which knows whether the call has begun, gives up first.
+            hold_s = limits.hold_s + (2 * limits.forward_again_s if waiting.forwarded else 0.0)
+            if now.s - waiting.since_s >= hold_s:
                 self._expire(waiting, proposed)
             elif unheard and not self._standing.leads:
                 self._route(waiting, now)

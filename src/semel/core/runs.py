@@ -53,7 +53,7 @@ class Runs:
 
     def attends(self, record: Record) -> bool:
         """Return whether a tool is at work here for a call, or has been and its outcome is still to be written."""
-        at_work = any(running.call.id == record.id for running in self._running.values())
+        at_work = any(running.intent in record.intents for running in self._running.values())
         return at_work or any(("outcome", intent) in self._facts for intent in record.intents)
 
     @property

@@ -56,7 +56,7 @@ def api_routes(node: Observed, replica: Path, peers: ASGIApp) -> list[BaseRoute]
 
 
 def _filter(request: Request) -> Filter:
-    given = {name: value for name, value in request.query_params.items() if value and name != "follow"}
+    given = {name: value for name, value in request.query_params.items() if name != "follow"}
     unknown = given.keys() - set(Filter.__struct_fields__)
     if unknown:
         raise ValueError(f"no such filter: {', '.join(sorted(unknown))}; there are {Filter.__struct_fields__}")

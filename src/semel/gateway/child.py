@@ -123,9 +123,10 @@ class Child:
             await self._exits()
         self.kill()  # always: a grandchild may have outlived its parent
         await self._exits()
-        for pump in self._pumps:
+        _, pending = await asyncio.wait(self._pumps, timeout=_STOP_S)
+        for pump in pending:  # somebody who left the group holds the pipes
             pump.cancel()
-        await asyncio.wait(self._pumps)
+        process._transport.close()  # type: ignore[attr-defined]  # nothing public closes the pipes; the SDK does so too
 
     async def _exits(self) -> bool:
         """Return whether the process ends within its time, with all that hold its pipes."""

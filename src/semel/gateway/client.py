@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 import httpx2
 
-from semel.errors import ClusterError, NoLeader, Undecided, UsageError
+from semel.errors import BadArguments, ClusterError, NoLeader, Undecided, UsageError
 from semel.gateway import meta
 from semel.gateway.answers import Answer, answer_of, read_answer
 from semel.gateway.endpoint import Endpoint, NotANode, NotConnected, Unreachable
@@ -35,6 +35,7 @@ def connect(
     caller: str | None = None,
     timeout_s: float = 60.0,
     attempt_timeout_s: float = 10.0,
+    connect_timeout_s: float = 15.0,
 ) -> "Client":
     """Return a client of the nodes at `urls`; connections are opened when they are needed.
 
@@ -43,9 +44,16 @@ def connect(
         caller: who asks, for the audit; the same key of two callers names two calls.
         timeout_s: how long a call may take over all its retries.
         attempt_timeout_s: how long one node may take before the next is asked, with the same key.
+        connect_timeout_s: how long there may be nobody at all to connect to before a call fails.
     """
     flat = [url for each in urls for url in ([each] if isinstance(each, str) else each)]
-    return Client(flat, caller=caller, timeout_s=timeout_s, attempt_timeout_s=attempt_timeout_s)
+    return Client(
+        flat,
+        caller=caller,
+        timeout_s=timeout_s,
+        attempt_timeout_s=attempt_timeout_s,
+        connect_timeout_s=connect_timeout_s,
+    )
 
 
 class Client:
@@ -58,6 +66,7 @@ class Client:
         caller: str | None = None,
         timeout_s: float = 60.0,
         attempt_timeout_s: float = 10.0,
+        connect_timeout_s: float = 15.0,
     ) -> None:
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=_IDLE_S)
         self._http = httpx2.AsyncClient(timeout=None, limits=limits)
@@ -67,6 +76,7 @@ class Client:
         self._caller = caller
         self._timeout_s = timeout_s
         self._attempt_timeout_s = attempt_timeout_s
+        self._connect_timeout_s = connect_timeout_s
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,7 +110,10 @@ class Client:
         told = {meta.KEY: named} | ({} if self._caller is None else {meta.CALLER: self._caller})
 
         async def ask(endpoint: Endpoint) -> Answer:
-            raw = await endpoint.call(tool, arguments or {}, told)
+            try:
+                raw = await endpoint.call(tool, arguments or {}, told)
+            except UnicodeEncodeError as error:
+                raise BadArguments(f"tool, key or arguments hold what is no text: {error}. Nothing was run") from error
             try:
                 return read_answer(raw)
             except (KeyError, ValueError) as error:
@@ -160,20 +173,22 @@ class Client:
         """Ask one node after the other until one answers; the one that did is asked first the next time."""
         now = asyncio.get_running_loop().time
         limit_s = self._timeout_s if timeout_s is None else timeout_s
-        deadline = now() + limit_s
+        begun = heard = now()
+        deadline = begun + limit_s
         failures = _Failures()
         candidates = list(self._endpoints)
         pause_s = _PAUSE_FIRST_S
         while candidates:
             for endpoint in candidates:
                 left_s = deadline - now()
-                if left_s <= 0:
-                    raise failures.summed_up(limit_s, key)
+                if left_s <= 0 or now() - heard > self._connect_timeout_s:
+                    raise failures.summed_up(now() - begun, key)
                 try:
                     async with asyncio.timeout(min(left_s, self._attempt_timeout_s)):
                         value = await ask(endpoint)
                 except (TimeoutError, Unreachable, NotANode, ClusterError) as error:
                     failures.add(endpoint, error)
+                    heard = heard if isinstance(error, NotConnected) else now()
                 else:
                     self._prefer(endpoint)
                     return value
@@ -209,7 +224,7 @@ class _Failures:
 
     def summed_up(self, limit_s: float, key: str | None) -> ClusterError:
         """Return the error that says what happened, and what a retry of the call with `key` would do."""
-        happened = f"no answer within {limit_s:g} s: {self}."
+        happened = f"no answer within {limit_s:.1f} s: {self}."
         if key is None:
             return NoLeader(f"{happened} Try again later, or ask another node")
         if not self._in_the_dark:

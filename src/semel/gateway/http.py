@@ -41,8 +41,9 @@ def make_app(
     routes: Sequence[BaseRoute] = (),
     hosts: Collection[str] = (),
 ) -> Starlette:
-    """Return the ASGI app of a node: /mcp, /healthz, /readyz and `routes`; `hosts` are names that it answers to.
+    """Return the ASGI app of a node: /mcp, /healthz, /readyz and `routes`.
 
+    It answers to the loopback names, to IP addresses, to this machine's name, and to `hosts`.
     Each request stands for itself, in the older protocol versions too: no session ties a client to this node.
     """
     sessions = StreamableHTTPSessionManager(server, stateless=True, max_request_body_size=BODY_BYTES_MAX)
@@ -63,7 +64,7 @@ def make_app(
             Route("/readyz", readyz),
             *routes,
         ],
-        middleware=[Middleware(KnownHosts, names=hosts)],
+        middleware=[Middleware(KnownHosts, names=[*hosts, socket.gethostname()])],
         lifespan=lambda _app: sessions.run(),
     )
 

@@ -20,14 +20,16 @@ _Result = TypeVar("_Result")
 class LoopThread:
     """A daemon thread that runs an event loop from `start` to `close`."""
 
+    _loop: asyncio.AbstractEventLoop
+
     def __init__(self, name: str) -> None:
-        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._stopping = asyncio.Event()
         self._ended: Future[None] = Future()
 
     def start(self) -> None:
         """Start the thread."""
+        self._loop = asyncio.new_event_loop()
         self._thread.start()
 
     def submit(self, work: Coroutine[Any, Any, _Result]) -> "asyncio.Future[_Result]":

@@ -55,6 +55,7 @@ from semel.errors import (
     ClusterMismatch,
     Conflict,
     Draining,
+    LogDamaged,
     LogUnavailable,
     ReplicaError,
     SemelError,
@@ -160,7 +161,8 @@ class Runtime:
         first = (await anext(stream)).entries[0]
         await stream.aclose()
         founded = decode_entry(1, first)
-        assert isinstance(founded, Founded)
+        if not isinstance(founded, Founded):
+            raise LogDamaged("the log does not begin with the founding of a cluster: restore it from a copy")
         if founded.cluster != self.identity.cluster:
             raise ClusterMismatch(
                 f"the log belongs to the cluster {founded.cluster!r}, and this node is of {self.identity.cluster!r}: "

@@ -35,6 +35,7 @@ class Narrator:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._mark = "✓ " if console.encoding.lower().startswith("utf") else "ok "
         self._titles: list[str] = []
         self._claims = 0
 
@@ -76,7 +77,7 @@ class Narrator:
         if not holds:
             raise CheckFailed(claim if found is None else f"{claim}; found instead: {str(found)[:FOUND_CHARS_MAX]}")
         self._claims += 1
-        self._print(Text.assemble(INDENT, ("✓ ", "bold green"), claim))
+        self._print(Text.assemble(INDENT, (self._mark, "bold green"), claim))
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
@@ -92,7 +93,7 @@ class Narrator:
         """List what was shown."""
         self._print(Text(f"\nShown, in {total_s:.1f} s and {self._claims} checks", "bold"))
         for number, title in enumerate(self._titles, 1):
-            self._print(Text.assemble(INDENT, ("✓ ", "bold green"), f"{number}. {title}"))
+            self._print(Text.assemble(INDENT, (self._mark, "bold green"), f"{number}. {title}"))
 
     def _print(self, line: Text) -> None:
         print_lines(self._console, [line])

@@ -4,13 +4,16 @@ import asyncio
 import json
 import time
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semel.cli.demo.narrator import Narrator
 from semel.cli.demo.stage import Actor, Stage, until
 from semel.cli.demo.tables import CALL_COLUMNS, STANDING_COLUMNS, executions, role
 from semel.cli.demo.witness import Call, same_history, seen_gone, standings
 from semel.errors import KeyReused
+
+if TYPE_CHECKING:
+    from semel.gateway.client import Answer
 
 NODES = ("node-1", "node-2", "node-3")
 KEYS = ("sum", "product", "greeting")
@@ -26,7 +29,9 @@ class Story:
         self._leader = self._killed = ""
         self._term = 0
         self._history: list[Call] = []
-        """The audit as it was last seen, the same on every node that lives."""
+        """The audit before the leader was killed, the same on every node."""
+        self._told: dict[str, tuple[str, Any]] = {}
+        """By key, the outcome that a client was told of, and the result."""
 
     async def tell(self) -> None:
         """Play the story up to the last step but one; the cleanup is the stage's.
@@ -147,11 +152,15 @@ class Story:
             (answer.result, answer.executor, answer.term) == (4, self._leader, self._term),
             answer,
         )
+        self._remember(answer)
         await self._the_waiting_clients_are_answered(report, charge)
 
-    async def _the_waiting_clients_are_answered(self, report: "asyncio.Task[Any]", charge: "asyncio.Task[Any]") -> None:
+    async def _the_waiting_clients_are_answered(
+        self, report: "asyncio.Task[Answer]", charge: "asyncio.Task[Answer]"
+    ) -> None:
         with self._narrator.waiting("the calls that were in flight"):
             rendered, charged = await asyncio.gather(report, charge)
+        self._remember(rendered, charged)
         got = rendered.result
         self._check(
             f"render_report finished under {self._leader}, attempt {rendered.attempt}; its client got: {got}",
@@ -179,12 +188,18 @@ class Story:
 
     async def _the_killed_node_returns(self) -> None:
         self._narrator.step("The final audit; the killed node returns and holds the same log")
-        before, after = self._history, await same_history(self._survivors(), calls=8)
+        before, after = self._history, await same_history(self._survivors(), calls=len(self._told))
         self._narrator.show(CALL_COLUMNS, after)
+        ids = [call["execution_id"] for call in after]
         self._check(
             "nothing is lost: what was there before the kill is there unchanged, and no id is missing",
-            after[: len(before)] == before and [call["execution_id"] for call in after] == list(range(1, 9)),
+            after[: len(before)] == before and ids == list(range(1, len(after) + 1)),
             after,
+        )
+        self._check(
+            "every answer that a client got is in the log as the client got it",
+            {call["key"]: (call["outcome"], call["result"]) for call in after} == self._told,
+            self._told,
         )
         terms = [call["term"] for call in after if call["attempt"] == 1 and call["outcome"] != "in_doubt"]
         self._check(
@@ -207,12 +222,14 @@ class Story:
             history == after,
             history,
         )
+        self._check("charge_card has still started only once", self._stage.starts().count("charge_card") == 1)
 
     # What the steps are made of.
 
     async def _call(self, name: str, tool: str, arguments: dict[str, Any], result: object, *, key: str) -> None:
         """Make a call and check its answer: the value, to its spelling, and that the leader ran it once."""
         answer = await self._stage.actors[name].client.call(tool, arguments, key=key)
+        self._remember(answer)
         shown = ", ".join(json.dumps(value) for value in arguments.values())
         self._check(
             f"{tool}({shown}) = {json.dumps(answer.result)}, through {name}, executed by {answer.executor}",
@@ -220,6 +237,10 @@ class Story:
             and (answer.executor, answer.term, answer.attempt, answer.replayed) == (self._leader, self._term, 1, False),
             answer,
         )
+
+    def _remember(self, *answers: "Answer") -> None:
+        for answer in answers:
+            self._told[answer.key] = (answer.outcome.value, None if answer.in_doubt else answer.result)
 
     async def _both_slow_tools_started(self) -> bool | None:
         return True if sorted(self._stage.starts()) == ["charge_card", "render_report"] else None
@@ -231,5 +252,5 @@ class Story:
         return self._actors(*(name for name in NODES if name != self._killed))
 
 
-def _begin(actor: Actor, tool: str, arguments: dict[str, Any], *, key: str) -> "asyncio.Task[Any]":
+def _begin(actor: Actor, tool: str, arguments: dict[str, Any], *, key: str) -> "asyncio.Task[Answer]":
     return asyncio.create_task(actor.client.call(tool, arguments, key=key), name=tool)

@@ -1,0 +1,87 @@
+"""Who seems to be gone, by signs of life and by this node's own clock."""
+
+from semel.core.call import NodeId
+from semel.core.presence import Presence
+
+from .values import N1, N2, N3
+
+
+def a_presence() -> Presence:
+    presence = Presence(N1, patience_s=2.0)
+    presence.wake(0.0)
+    return presence
+
+
+def test_a_node_is_never_gone_to_itself() -> None:
+    presence = a_presence()
+    presence.lost(N1)
+    assert not presence.gone(N1, 100.0)
+
+
+def test_a_former_life_of_this_node_is_gone() -> None:
+    assert a_presence().gone(NodeId("n1", "0"), 0.0)
+
+
+def test_a_node_never_heard_of_is_given_the_patience_time() -> None:
+    presence = a_presence()
+    assert not presence.gone(N2, 5.0)
+    assert not presence.gone(N2, 7.0)
+    assert presence.gone(N2, 7.1)
+
+
+def test_a_new_beat_is_a_sign_of_life() -> None:
+    presence = a_presence()
+    presence.pulsed({"n2": (N2, "1"), "n3": (N3, "1")}, 0.0)
+    presence.pulsed({"n2": (N2, "2"), "n3": (N3, "1")}, 1.5)
+    assert presence.gone(N3, 2.5)
+    assert not presence.gone(N2, 2.5)
+
+
+def test_the_same_beat_again_is_none() -> None:
+    presence = a_presence()
+    presence.pulsed({"n2": (N2, "1")}, 0.0)
+    presence.pulsed({"n2": (N2, "1")}, 1.5)
+    assert presence.gone(N2, 2.5)
+
+
+def test_beats_are_of_a_life_and_not_of_a_name() -> None:
+    reborn = NodeId("n2", "2")
+    presence = a_presence()
+    presence.pulsed({"n2": (N2, "1")}, 0.0)
+    presence.pulsed({"n2": (reborn, "1")}, 1.5)
+    assert presence.gone(N2, 2.5)
+    assert not presence.gone(reborn, 2.5)
+
+
+def test_a_lost_process_is_gone_at_once_until_it_answers() -> None:
+    presence = a_presence()
+    presence.pulsed({"n2": (N2, "1")}, 0.0)
+    presence.lost(N2)
+    assert presence.gone(N2, 0.0)
+    presence.found(N2, 5.0)
+    assert not presence.gone(N2, 7.0)
+    assert presence.gone(N2, 7.1)
+
+
+def test_a_node_that_is_found_without_having_been_lost_shows_life() -> None:
+    presence = a_presence()
+    presence.pulsed({"n2": (N2, "1")}, 0.0)
+    presence.found(N2, 2.0)
+    assert not presence.gone(N2, 4.0)
+
+
+def test_a_node_that_slept_says_nothing_of_the_time_in_which_it_slept() -> None:
+    presence = a_presence()
+    presence.pulsed({"n2": (N2, "1")}, 0.0)
+    presence.wake(0.5)
+    presence.wake(10.5)
+    assert not presence.gone(N2, 12.0)
+    assert presence.gone(N2, 12.1)
+
+
+def test_a_short_pause_is_no_sleep() -> None:
+    presence = a_presence()
+    presence.pulsed({"n2": (N2, "1")}, 0.0)
+    presence.wake(1.0)
+    presence.wake(2.0)
+    assert presence.gone(N2, 2.1)

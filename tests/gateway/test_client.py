@@ -1,0 +1,265 @@
+"""The Python client: typed answers, typed refusals, and one key over all retries, whichever node fails and how."""
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from mcp.server.mcpserver import MCPServer
+from starlette.requests import Request
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.routing import Route
+
+import semel
+from semel.core.call import Status
+from semel.errors import (
+    Busy,
+    ClusterError,
+    Draining,
+    KeyReused,
+    NoLeader,
+    SemelError,
+    Undecided,
+    UnknownTool,
+    UsageError,
+)
+from semel.gateway.answers import answer_of
+from semel.gateway.http import make_app, serve_http
+from semel.gateway.server import make_server
+
+from .fakes import ADD, FakeBackend
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def serving(backend: FakeBackend, *routes: Route) -> AsyncIterator[str]:
+    app = make_app(make_server(backend), backend.readiness, routes=routes)
+    async with serve_http(app, "127.0.0.1", 0) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def answering(respond: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]) -> AsyncIterator[str]:
+    """Serve raw TCP: what a broken node, or something else altogether, may do."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            await respond(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+def free_url() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+async def test_an_answer_says_all_that_the_log_does() -> None:
+    backend = FakeBackend()
+    async with serving(backend) as url, semel.connect(url, caller="shop") as client:
+        answer = await client.call("add", {"a": 1, "b": 2}, key="sum")
+        again = await client.call("add", {"a": 1, "b": 2}, key="sum")
+    assert (answer.outcome, answer.result, answer.in_doubt) == (Status.OK, 3, False)
+    assert (answer.key, answer.position, answer.execution_id) == ("sum", 3, 1)
+    assert (answer.term, answer.executor, answer.attempt, answer.replayed) == (3, "n1", 1, False)
+    assert answer.content == [{"type": "text", "text": "3"}]
+    assert answer.raw["structuredContent"] == {"result": 3}
+    assert (again.replayed, again.execution_id) == (True, 1)
+    assert {asked.caller for asked in backend.asked} == {"shop"}
+
+
+async def test_a_client_works_without_a_context_and_with_any_spelling_of_a_url() -> None:
+    async with serving(FakeBackend()) as url:
+        for spelling in (url, f"{url}/", f"{url}/mcp", url.removeprefix("http://")):
+            client = semel.connect([spelling])
+            assert (await client.call("add", {"a": 1})).result == 1
+            await client.close()
+
+
+async def test_a_client_without_urls_makes_no_sense() -> None:
+    with pytest.raises(UsageError, match="at least one node"):
+        semel.connect()
+
+
+async def test_the_tools_are_listed() -> None:
+    async with serving(FakeBackend()) as url, semel.connect(url) as client:
+        (tool,) = await client.tools()
+    assert tool == ADD
+
+
+@pytest.mark.parametrize(
+    ("result", "value"),
+    [
+        ({"content": [], "structuredContent": {"result": [1]}}, [1]),
+        ({"content": [], "structuredContent": {"a": 1, "b": 2}}, {"a": 1, "b": 2}),
+        ({"content": [{"type": "text", "text": "hello"}]}, "hello"),
+        ({"content": [{"type": "image", "data": "", "mimeType": "image/png"}]}, None),
+    ],
+)
+async def test_the_result_is_the_tools_plain_value(result: dict[str, Any], value: Any) -> None:
+    async with serving(FakeBackend(result=result)) as url, semel.connect(url) as client:
+        answer = await client.call("add", {})
+    assert answer.result == (result["content"] if value is None else value)
+
+
+async def test_a_tools_failure_and_a_doubt_are_answers() -> None:
+    failed = {"content": [{"type": "text", "text": "broken"}], "isError": True}
+    async with serving(FakeBackend(result=failed, status=Status.ERROR)) as url, semel.connect(url) as client:
+        answer = await client.call("add", {})
+        assert (answer.outcome, answer.result) == (Status.ERROR, "broken")
+    async with serving(FakeBackend(status=Status.IN_DOUBT)) as url, semel.connect(url) as client:
+        assert (await client.call("add", {})).in_doubt
+
+
+async def test_a_refusal_is_raised_at_once_as_what_it_is() -> None:
+    backend = FakeBackend(error=KeyReused("the key names another call"))
+    async with serving(backend) as url, semel.connect(url) as client:
+        with pytest.raises(KeyReused, match="the key names another call"):
+            await client.call("add", {}, key="sum")
+        backend.error = None
+        with pytest.raises(UnknownTool):
+            await client.call("nothing", {})
+    assert len(backend.asked) == 2
+
+
+@pytest.mark.parametrize("error", [Busy("busy"), Draining("draining"), NoLeader("none"), Undecided("?")])
+async def test_what_passes_is_retried_at_the_next_node_with_the_same_key(error: SemelError) -> None:
+    first, second = FakeBackend(error=error), FakeBackend()
+    async with serving(first) as one, serving(second) as other, semel.connect(one, other) as client:
+        assert (await client.call("add", {"a": 1})).result == 1
+        assert (await client.call("add", {"a": 2})).result == 2  # the node that answered is asked first from now on
+    assert len(first.asked) == 1
+    assert first.asked[0].key == second.asked[0].key
+    assert second.asked[0].key != second.asked[1].key
+
+
+async def test_a_node_that_is_back_is_found_without_another() -> None:
+    backend = FakeBackend(error=Busy("busy"))
+    async with serving(backend) as url, semel.connect(url) as client:
+        waiting = asyncio.create_task(client.call("add", {"a": 1}, key="sum"))
+        while len(backend.asked) < 2:
+            await asyncio.sleep(0.01)
+        backend.error = None
+        assert (await waiting).result == 1
+    assert {asked.key for asked in backend.asked} == {"sum"}
+
+
+async def test_a_dead_node_a_mute_one_and_one_that_hangs_up_are_passed_over() -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    backend = FakeBackend()
+    async with (
+        asyncio.timeout(10),
+        answering(hang_up) as rude,
+        answering(say_nothing) as mute,
+        serving(backend) as good,
+        semel.connect(free_url(), rude, mute, good, attempt_timeout_s=0.3) as client,
+    ):
+        assert (await client.call("add", {"a": 1}, key="sum")).result == 1
+    assert [asked.key for asked in backend.asked] == ["sum"]
+
+
+async def test_a_call_that_nobody_took_says_so_at_each_url_and_that_nothing_was_run() -> None:
+    dead = free_url()
+    async with (
+        serving(FakeBackend(error=Busy("it is full"))) as busy,
+        semel.connect(dead, busy, timeout_s=0.3) as client,
+    ):
+        with pytest.raises(NoLeader, match=r"no answer within 0\.3 s") as caught:
+            await client.call("add", {}, key="sum")
+    assert f"{dead}: ConnectError" in str(caught.value)
+    assert f"{busy}: it is full" in str(caught.value)
+    assert "Nothing was run; retrying with the key 'sum' is safe" in str(caught.value)
+
+
+async def test_a_call_that_may_have_run_says_so_and_names_its_key() -> None:
+    backend = FakeBackend(held=asyncio.Event())
+    async with serving(backend) as url, semel.connect(url, timeout_s=0.3) as client:
+        with pytest.raises(Undecided, match="did not answer in time") as caught:
+            await client.call("add", {})
+    assert f"Retrying with the key {backend.asked[0].key!r} is safe" in str(caught.value)
+
+
+async def test_what_is_no_node_is_not_asked_for_long() -> None:
+    async def teapot(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 6\r\n\r\nteapot")
+        await writer.drain()
+
+    plain = MCPServer("plain", log_level="CRITICAL")
+    plain.add_tool(lambda: 1, name="add")
+    async with asyncio.timeout(5), answering(teapot) as url, semel.connect(url) as client:
+        with pytest.raises(ClusterError, match=r"no semel node answers: .*HTTP status 404: teapot"):
+            await client.call("add", {})
+    app = make_app(plain._lowlevel_server, lambda: None)  # as the SDK's client does
+    async with serve_http(app, "127.0.0.1", 0) as port, semel.connect(f"127.0.0.1:{port}") as client:
+        with pytest.raises(ClusterError, match="it is an MCP server, but no semel node"):
+            await client.call("add", {})
+
+
+async def test_arguments_that_a_tool_wants_as_headers_are_sent_as_headers() -> None:
+    account = {"type": "string", "x-mcp-header": "Account"}
+    tool = {**ADD, "inputSchema": {"type": "object", "properties": {"account": account}}}
+    backend = FakeBackend(shown=[tool])
+    async with serving(backend) as url, semel.connect(url) as client:
+        await client.call("add", {"account": "mine"})
+    assert [asked.arguments for asked in backend.asked] == [{"account": "mine"}]
+
+
+async def test_a_long_answer_comes_whole() -> None:
+    result = {"content": [{"type": "text", "text": "x" * 20_000_000}]}
+    async with serving(FakeBackend(result=result)) as url, semel.connect(url) as client:
+        assert len((await client.call("add", {})).result) == 20_000_000
+
+
+async def test_json_and_lines_are_had_from_the_first_node_that_answers() -> None:
+    async def status(request: Request) -> JSONResponse:
+        if "bad" in request.query_params:
+            return JSONResponse({"error": "no such filter: bad"}, status_code=400)
+        return JSONResponse({"asked": dict(request.query_params)})
+
+    async def lines(_request: Request) -> StreamingResponse:
+        return StreamingResponse(f"{json.dumps({'n': n})}\n" for n in range(3))
+
+    routes = Route("/v1/status", status), Route("/v1/lines", lines)
+    async with serving(FakeBackend(), *routes) as url, semel.connect(free_url(), url, timeout_s=2) as client:
+        assert await client.get_json("/v1/status", {"tool": "add"}) == {"asked": {"tool": "add"}}
+        assert [line async for line in client.get_lines("/v1/lines")] == [{"n": 0}, {"n": 1}, {"n": 2}]
+        with pytest.raises(UsageError, match="no such filter: bad"):
+            await client.get_json("/v1/status", {"bad": 1})
+        with pytest.raises(ClusterError, match="HTTP status 404"):
+            await client.get_json("/v1/nothing")
+
+
+async def test_a_stream_that_breaks_off_is_an_error() -> None:
+    async def break_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"n": 0}\n')
+        await writer.drain()
+
+    async with answering(break_off) as url, semel.connect(url, timeout_s=2) as client:
+        lines = client.get_lines("/v1/lines")
+        assert await anext(lines) == {"n": 0}
+        with pytest.raises(ClusterError, match="broke off in the middle"):
+            await anext(lines)
+
+
+async def test_an_answer_of_a_node_in_this_process_is_the_same() -> None:
+    backend = FakeBackend()
+    reply = await backend.call("add", {"a": 1}, key="sum", caller="anonymous")
+    async with serving(backend) as url, semel.connect(url) as client:
+        remote = await client.call("add", {"a": 1}, key="sum")
+    local = answer_of(reply)
+    assert (local.result, local.key, local.execution_id) == (remote.result, remote.key, remote.execution_id)

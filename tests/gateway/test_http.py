@@ -1,0 +1,149 @@
+"""The HTTP door: health, limits, known hosts, addresses that are taken, and an orderly end."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+from websockets.asyncio.client import connect as websocket
+from websockets.exceptions import ConnectionClosed
+
+from semel.core.call import encode_arguments
+from semel.core.limits import Limits
+from semel.errors import ListenError, TooLarge, Undecided
+from semel.gateway.client import connect
+from semel.gateway.http import BODY_BYTES_MAX, make_app, serve_http
+from semel.gateway.server import make_server
+from semel.node.backend import Reply
+
+from .fakes import FakeBackend
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def serving(backend: FakeBackend, **options: Any) -> AsyncIterator[str]:
+    app = make_app(make_server(backend), backend.readiness, **options)
+    async with serve_http(app, "127.0.0.1", 0) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+async def test_health_and_readiness_are_two_questions() -> None:
+    backend = FakeBackend(ready="the log is being read")
+    async with serving(backend) as url, httpx2.AsyncClient() as http:
+        assert (await http.get(f"{url}/healthz")).json() == {"status": "ok"}
+        unready = await http.get(f"{url}/readyz")
+        backend.ready = None
+        assert (await http.get(f"{url}/readyz")).status_code == 200
+    assert (unready.status_code, unready.json()["reason"]) == (503, "the log is being read")
+
+
+async def test_routes_of_the_caller_stand_beside_them() -> None:
+    async def hello(_request: Request) -> PlainTextResponse:
+        return PlainTextResponse("hello")
+
+    async def echo(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.send_text(await socket.receive_text())
+        await socket.close()
+
+    routes = [Route("/v1/hello", hello), WebSocketRoute("/peer", echo)]
+    async with serving(FakeBackend(), routes=routes) as url, httpx2.AsyncClient() as http:
+        assert (await http.get(f"{url}/v1/hello")).text == "hello"
+        async with websocket(f"ws{url.removeprefix('http')}/peer") as peer:
+            await peer.send("here")
+            assert await peer.recv() == "here"
+        async with websocket(f"ws{url.removeprefix('http')}/peer") as peer:
+            await peer.send("x" * (17 * 2**20))
+            with pytest.raises(ConnectionClosed, match="1009"):
+                await peer.recv()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "localhost:1"}, 200),
+        ({"host": "127.0.0.1"}, 200),
+        ({"host": "[::1]:8420"}, 200),
+        ({"host": "192.168.1.7:8420"}, 200),
+        ({"host": "Box.example:8420"}, 200),
+        ({"host": "evil.example"}, 421),
+        ({"host": ""}, 421),
+        ({"host": "localhost", "origin": "http://localhost:3000"}, 200),
+        ({"host": "192.168.1.7:8420", "origin": "http://192.168.1.7:8420"}, 200),
+        ({"host": "localhost", "origin": "https://evil.example"}, 403),
+        ({"host": "localhost", "origin": "null"}, 403),
+    ],
+)
+async def test_pages_of_other_sites_are_kept_out(headers: dict[str, str], status: int) -> None:
+    async with serving(FakeBackend(), hosts=["box.example"]) as url, httpx2.AsyncClient() as http:
+        assert (await http.get(f"{url}/healthz", headers=headers)).status_code == status
+
+
+async def test_pages_of_other_sites_are_kept_out_of_websockets_too() -> None:
+    async with serving(FakeBackend()) as url:
+        with pytest.raises(Exception, match="403"):
+            async with websocket(f"ws{url.removeprefix('http')}/peer", origin="https://evil.example"):
+                pass
+
+
+class Limited(FakeBackend):
+    async def call(self, tool: str, arguments: Any, *, key: str | None, caller: str, client: str = "") -> Reply:
+        encode_arguments(dict(arguments), Limits())
+        return await super().call(tool, arguments, key=key, caller=caller, client=client)
+
+
+async def test_arguments_of_20_megabytes_are_refused_by_name_and_size() -> None:
+    async with serving(Limited()) as url, connect(url) as client:
+        with pytest.raises(TooLarge, match=r"the arguments are 20,000,0\d\d bytes of JSON, more than 16,777,216"):
+            await client.call("add", {"text": "x" * 20_000_000})
+
+
+async def test_a_request_beyond_all_measure_is_not_read() -> None:
+    async with serving(FakeBackend()) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(f"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: {BODY_BYTES_MAX + 1}\r\n\r\n".encode())
+        assert (await reader.readline()).startswith(b"HTTP/1.1 413")
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_an_address_in_use_is_told_with_who_uses_it() -> None:
+    app = make_app(make_server(FakeBackend()), lambda: None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ListenError, match=rf"127\.0\.0\.1:{port} is in use by .* \(pid {os.getpid()}\): choose"):
+            async with serve_http(app, "127.0.0.1", port):
+                pass
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [("192.0.2.1", "it is no address of this machine"), ("nowhere.invalid", "is no host that is known here")],
+)
+async def test_an_address_that_cannot_be_had_is_told(host: str, said: str) -> None:
+    app = make_app(make_server(FakeBackend()), lambda: None)
+    with pytest.raises(ListenError, match=said):
+        async with serve_http(app, host, 0):
+            pass
+
+
+async def test_the_end_does_not_wait_for_ever_for_answers_under_way() -> None:
+    backend = FakeBackend(held=asyncio.Event())
+    async with asyncio.timeout(10):
+        async with serving(backend) as url:
+            client = connect(url, timeout_s=0.5)
+            waiting = asyncio.create_task(client.call("add", {}))
+            while not backend.asked:
+                await asyncio.sleep(0.01)
+        with pytest.raises(Undecided, match="may have run"):
+            await waiting
+    await client.close()
