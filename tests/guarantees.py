@@ -256,6 +256,7 @@ BESIDE = {
     "test_presence": "suspicion: how fast a leader is found, never whether it is right",
     "test_scenes": "replays the scenes, which are named one by one",
     "test_sqlite_opening": "which files are logs, and what is said of those that are none",
+    "test_peers": "the connections between nodes, which may lose anything",
     "test_place": "a node's name and folder on its machine",
     "test_advertise": "the URL that a node announces",
     "test_judge": "that the judge of the chaos sees each breach",
