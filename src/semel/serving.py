@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 
@@ -56,6 +57,7 @@ class Node:
         log: the log's URL; the default is an embedded one in the user's data directory.
         name: the node's name; the default is node-1, or the next that is free on this machine.
         listen: `HOST:PORT`; port 0 takes any free one. The default is the first free port from 8420 on, on loopback.
+        advertise: the URL at which other nodes reach this one, if not where it listens: behind a proxy, in a container.
         cluster: the name of the cluster that the log belongs to, or is founded as.
         data: the folder for replicas; the default is beside the log.
         keys: further names in a request's `_meta` that may hold its idempotency key.
@@ -71,6 +73,7 @@ class Node:
         log: str | None = None,
         name: str | None = None,
         listen: str | None = None,
+        advertise: str | None = None,
         cluster: str = "semel",
         data: Path | None = None,
         keys: Sequence[str] = (),
@@ -86,6 +89,7 @@ class Node:
         """Once started: done when the node cannot go on, with the reason."""
         self._target = target
         self._listen = listen
+        self._advertised = None if advertise is None else _checked_url(advertise)
         self._cluster = cluster
         self._data = data
         self._keys = (*KEYS_OF_CLIENTS, *keys)
@@ -132,18 +136,20 @@ class Node:
         door = self._door = _Door(toolbox)
         routes = api_routes(door, place.replica, door)
         host, ports = _address(self._listen)
-        app = make_app(self._server(), door.readiness, routes=routes, hosts=[host])
+        app = make_app(self._server(), door.readiness, routes=routes, hosts=[host, *self._advertised_hosts()])
         port = await self._serve(app, host, ports)
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
-        identity = Identity(
-            NodeId(self.name, secrets.token_hex(4)), self.url, self._cluster, cluster_id=secrets.token_hex(8)
-        )
+        me, url = NodeId(self.name, secrets.token_hex(4)), self._advertised or self.url
+        identity = Identity(me, url, self._cluster, cluster_id=secrets.token_hex(8))
         runtime = Runtime(log=log, replica=replica, toolbox=toolbox, identity=identity, limits=self._limits)
         self.failed = runtime.failed
         door.open(runtime)
         self._parts.push_async_callback(runtime.stop)
         await runtime.start()
+
+    def _advertised_hosts(self) -> list[str]:
+        return [] if self._advertised is None else [urlsplit(self._advertised).hostname or ""]
 
     async def _serve(self, app: Any, host: str, ports: Sequence[int]) -> int:
         for port in ports:
@@ -273,3 +279,15 @@ def _address(listen: str | None) -> tuple[str, Sequence[int]]:
     if not port.isdecimal() or int(port) > 65535:
         raise UsageError(f"{listen!r} is no address to listen on: write HOST:PORT, such as 127.0.0.1:8420")
     return host.strip("[]") or DEFAULT_HOST, (int(port),)
+
+
+def _checked_url(url: str) -> str:
+    """Return a URL that peers can use as it is: http or https, a host, perhaps a port, and nothing after it."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None:
+        raise UsageError(f"{url!r} cannot be advertised: write http://HOST:PORT, as other nodes reach this one")
+    return url.rstrip("/")
