@@ -5,6 +5,8 @@ Decides nothing that a part decides; knows in which order they come up and go do
 
 import asyncio
 import hashlib
+import itertools
+import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -17,7 +19,7 @@ from platformdirs import user_data_path
 from semel.core.call import NodeId
 from semel.core.decider import Identity
 from semel.core.limits import Limits
-from semel.errors import ListenError, NoLeader, SemelError, UsageError
+from semel.errors import ListenError, LogUnavailable, NoLeader, SemelError, UsageError
 from semel.gateway.api import api_routes
 from semel.gateway.client import Answer, answer_of
 from semel.gateway.http import make_app, serve_http
@@ -26,6 +28,8 @@ from semel.gateway.stdio import Wire, serve_stdio
 from semel.gateway.target import Target, load_target, split_target
 from semel.gateway.toolbox import McpToolbox
 from semel.log.engines import open_log
+from semel.log.memory import MemoryLog
+from semel.log.sqlite import SqliteLog
 from semel.node.backend import Reply
 from semel.node.peers import MESSAGE_BYTES_MAX
 from semel.node.place import take_place
@@ -34,8 +38,13 @@ from semel.node.runtime import Runtime
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8420
+OPENINGS_MAX = 10
+OPEN_AGAIN_S = 0.5
+"""A log that is held or full at the start is tried so often, a second and a half apart; then somebody has to look."""
 PORTS_TRIED = 100
 """Without an address to listen on, the first free port of so many from 8420 on is taken."""
+
+logger = logging.getLogger("semel")
 
 _STARTING = "this node is starting. Nothing was run; retrying with the same key is safe"
 
@@ -125,7 +134,7 @@ class Node:
         await toolbox.start()
         self._parts.push_async_callback(toolbox.close)
 
-        log = await open_log(self.log_url)
+        log = await _open_patiently(self.log_url)
         self._parts.push_async_callback(log.close)
         place = take_place(self._data or log.home, self.name or None)
         self._parts.callback(place.leave)
@@ -269,6 +278,19 @@ def _target(given: object) -> Target:
             return Target.of(*given)
         case _:
             return Target.of(given)
+
+
+async def _open_patiently(url: str) -> MemoryLog | SqliteLog:
+    """Open a log that another process may hold for a while: a stopped one, or one that is about to die."""
+    for attempt in itertools.count(1):
+        try:
+            return await open_log(url)
+        except LogUnavailable as error:
+            if attempt == OPENINGS_MAX:
+                raise
+            logger.warning("%s (attempt %d of %d)", error, attempt, OPENINGS_MAX)
+            await asyncio.sleep(OPEN_AGAIN_S)
+    raise AssertionError("unreachable")
 
 
 def _address(listen: str | None) -> tuple[str, Sequence[int]]:
