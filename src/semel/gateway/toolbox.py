@@ -152,12 +152,14 @@ class McpToolbox:
         hook = self._hook_of(attempt.call.tool)
         if hook is None:
             return Unknown()
-        work = self._thread.submit(self._ask(attempt, hook))
+        scope = anyio.CancelScope()  # as in `_Run.stop`
+        work = self._thread.submit(self._ask(attempt, hook, scope))
         try:
             done, _ = await asyncio.wait([work], timeout=attempt.timeout_s)
             return work.result() if done else Unknown(f"{_HOOK} did not answer within {attempt.timeout_s:g} s")
         finally:
-            work.cancel()
+            if not work.done():
+                self._thread.call_soon(scope.cancel)
 
     def _hook_of(self, tool: str) -> Hook | None:
         """Return a tool's hook; in any thread."""
@@ -232,14 +234,16 @@ class McpToolbox:
         finally:
             self._performing -= 1
 
-    async def _ask(self, attempt: Attempt, hook: Hook) -> Done | Unknown:
+    async def _ask(self, attempt: Attempt, hook: Hook, scope: anyio.CancelScope) -> Done | Unknown:
         """Ask a hook, whatever it does; in the tools' loop."""
         if self._performing >= 2 * self._limits.concurrency_max:
             return Unknown(f"{_HOOK} was not asked: {self._performing} runs hang past their time limit")
         self._performing += 1
+        known: dict[str, Any] | None = None
         try:
             _set_current(attempt)
-            known = await hook(json.loads(bytes(attempt.call.arguments)))
+            with scope:
+                known = await hook(json.loads(bytes(attempt.call.arguments)))
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling() and not self._closing:
