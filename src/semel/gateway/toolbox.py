@@ -40,6 +40,9 @@ _STOP_S = 1.0
 
 _HOOK = "its reconcile hook"
 
+_REASON_CHARS_MAX = 300
+"""What is kept of the text of an error that a hook raises."""
+
 
 class _Run:
     """One run: which was first, its start or the end of its time; and the way to stop it."""
@@ -250,7 +253,8 @@ class McpToolbox:
                 raise
             return Unknown(f"{_HOOK} was stopped")
         except BaseException as error:  # as for a tool
-            return Unknown(f"{_HOOK} failed: {type(error).__name__}: {error}")
+            _log.warning("the reconcile hook of %s raised", attempt.call.tool, exc_info=error)
+            return Unknown(f"{_HOOK} failed: {type(error).__name__}: {_line(error)}")
         finally:
             self._performing -= 1
         if known is None:
@@ -277,3 +281,8 @@ def _set_current(attempt: Attempt) -> None:
             timeout_s=attempt.timeout_s,
         )
     )
+
+
+def _line(error: BaseException) -> str:
+    """Return what an error says as one line that is not too long for a reason in the log."""
+    return " ".join(str(error).split())[:_REASON_CHARS_MAX]
