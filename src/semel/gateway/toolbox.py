@@ -254,7 +254,7 @@ class McpToolbox:
             return Unknown(f"{_HOOK} was stopped")
         except BaseException as error:  # as for a tool
             _log.warning("the reconcile hook of %s raised", attempt.call.tool, exc_info=error)
-            return Unknown(f"{_HOOK} failed: {type(error).__name__}: {_line(error)}")
+            return Unknown(f"{_HOOK} failed: {_line(error)}")
         finally:
             self._performing -= 1
         if known is None:
@@ -285,4 +285,4 @@ def _set_current(attempt: Attempt) -> None:
 
 def _line(error: BaseException) -> str:
     """Return what an error says as one line that is not too long for a reason in the log."""
-    return " ".join(str(error).split())[:_REASON_CHARS_MAX]
+    return " ".join(described(error).split())[:_REASON_CHARS_MAX]

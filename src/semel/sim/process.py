@@ -191,7 +191,8 @@ class Process:
         world = self._world
 
         def report(given: Reconciled) -> None:
-            world.note(str(self.node), lambda: f"hook of intent {order.intent}: {given.result or given.reason!r}")
+            said = given.reason if given.result is None else bytes(given.result).decode()
+            world.note(str(self.node), lambda: f"hook of intent {order.intent}: {said}")
             world.timeline.after(world.chance.uniform(0.0, 0.003), lambda: self.step(given))
 
         world.toolbox.reconcile(self.node, order, report)
