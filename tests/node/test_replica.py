@@ -24,9 +24,17 @@ def intent(key: str, *, at_ms: int = 1000, effect: Effect = Effect.ONCE) -> Inte
     return Intent(call=call(key), effect=effect, timeout_s=2.5, lane="x", term=1, attempt=1, executor=N1, at_ms=at_ms)
 
 
-def outcome(position: int, status: Status = Status.OK) -> Outcome:
+def outcome(position: int, status: Status = Status.OK, *, reconciled: bool = False) -> Outcome:
     result = msgspec.Raw(b'{"content": []}')
-    return Outcome(intent=position, status=status, result=result, executor=N1, duration_ms=1.5, at_ms=1010)
+    return Outcome(
+        intent=position,
+        status=status,
+        result=result,
+        executor=N1,
+        duration_ms=1.5,
+        at_ms=1010,
+        reconciled=reconciled,
+    )
 
 
 HISTORY = [
@@ -39,7 +47,7 @@ HISTORY = [
     intent("k3", at_ms=3000),
     Forgot(at_ms=9000, step_ms=1000, result_retention_ms=500, key_retention_ms=5000),
     intent("k4", at_ms=4000),
-    outcome(9),
+    outcome(9, reconciled=True),
 ]
 
 
@@ -137,6 +145,21 @@ def test_a_replica_of_a_newer_semel_is_refused(path: Path) -> None:
     connection.close()
     with pytest.raises(ReplicaError, match=r"format 99.*upgrade"):
         Replica(path)
+
+
+def test_a_replica_of_an_older_semel_is_brought_up_to_date(path: Path) -> None:
+    replica = Replica(path)
+    replica.commit(fold(Ledger(replica)).totals)
+    replica.close()
+    connection = sqlite3.connect(path)
+    connection.executescript("ALTER TABLE calls DROP COLUMN reconciled; PRAGMA user_version = 1;")
+    connection.close()
+    for _ in range(2):
+        replica = Replica(path)
+        record = replica.find(CallId("shop", "k4"))
+        assert record is not None
+        assert (record.status, record.reconciled) == (Status.OK, False)
+        replica.close()
 
 
 def test_a_full_disk_is_a_clear_error_and_loses_no_commit(path: Path) -> None:

@@ -23,7 +23,7 @@ from semel.errors import ReplicaError
 
 APPLICATION_ID = 0x53454D52
 """`SEMR` in the file's header tells a replica from any other SQLite file."""
-FORMAT = 1
+FORMAT = 2
 
 _SCHEMA = """
 CREATE TABLE calls (
@@ -31,7 +31,8 @@ CREATE TABLE calls (
     digest TEXT NOT NULL, request TEXT NOT NULL, client TEXT NOT NULL, effect TEXT NOT NULL, timeout_s REAL NOT NULL,
     lane TEXT, intents TEXT NOT NULL, position INTEGER NOT NULL, term INTEGER NOT NULL, attempt INTEGER NOT NULL,
     executor TEXT NOT NULL, incarnation TEXT NOT NULL, outcome TEXT NOT NULL, timestamp_ms INTEGER NOT NULL,
-    clock_ms INTEGER NOT NULL, result TEXT, duration_ms REAL, reason TEXT, forgotten INTEGER NOT NULL
+    clock_ms INTEGER NOT NULL, result TEXT, duration_ms REAL, reason TEXT, forgotten INTEGER NOT NULL,
+    reconciled INTEGER NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX calls_by_key ON calls (caller, key);
 CREATE INDEX calls_by_tool ON calls (tool, execution_id);
@@ -54,17 +55,22 @@ CREATE TABLE IF NOT EXISTS last_entry (
 """
 """What replicas of the same format got later; older ones get it when they are opened."""
 
+_FROM_1 = "ALTER TABLE calls ADD COLUMN reconciled INTEGER NOT NULL DEFAULT 0;"
+"""What makes a replica of format 1 one of format 2."""
+
 COLUMNS = (
     "execution_id, caller, key, tool, arguments, digest, request, client, effect, timeout_s, lane, intents, position, "
-    "term, attempt, executor, incarnation, outcome, timestamp_ms, clock_ms, result, duration_ms, reason, forgotten"
+    "term, attempt, executor, incarnation, outcome, timestamp_ms, clock_ms, result, duration_ms, reason, forgotten, "
+    "reconciled"
 )
 
 _KEEP = f"""
-INSERT INTO calls ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+INSERT INTO calls ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
 ON CONFLICT (execution_id) DO UPDATE SET intents = excluded.intents, position = excluded.position,
     term = excluded.term, attempt = excluded.attempt, executor = excluded.executor,
     incarnation = excluded.incarnation, outcome = excluded.outcome, clock_ms = excluded.clock_ms,
-    result = excluded.result, duration_ms = excluded.duration_ms, reason = excluded.reason
+    result = excluded.result, duration_ms = excluded.duration_ms, reason = excluded.reason,
+    reconciled = excluded.reconciled
 """
 
 
@@ -109,6 +115,8 @@ class Replica:
         if not tables:
             header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
             connection.executescript(f"BEGIN; {_SCHEMA} {header} COMMIT;")
+        elif version < FORMAT:
+            connection.executescript(f"BEGIN; {_FROM_1} PRAGMA user_version = {FORMAT}; COMMIT;")
         connection.executescript(_ADDED_SCHEMA)
         connection.execute("BEGIN")
 
@@ -222,6 +230,7 @@ def _row_of(record: Record) -> tuple[Any, ...]:
         record.duration_ms,
         record.reason,
         record.forgotten,
+        record.reconciled,
     )
 
 
@@ -230,6 +239,7 @@ def record_of(row: tuple[Any, ...]) -> Record:
     (
         execution_id, caller, key, tool, arguments, digest, request, client, effect, timeout_s, lane, intents, position,
         term, attempt, executor, incarnation, outcome, timestamp_ms, clock_ms, result, duration_ms, reason, forgotten,
+        reconciled,
     ) = row  # fmt: skip
     return Record(
         id=CallId(caller, key),
@@ -254,4 +264,5 @@ def record_of(row: tuple[Any, ...]) -> Record:
         duration_ms=duration_ms,
         reason=reason,
         forgotten=bool(forgotten),
+        reconciled=bool(reconciled),
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from semel.core.call import Call, CallId, NodeId, Spec, check_key, digest_of, encode_arguments
+from semel.core.call import Call, CallId, NodeId, Spec, Status, check_key, digest_of, encode_arguments
 from semel.core.codec import decode_entry, encode
 from semel.core.decider import Decider, Identity
 from semel.core.entry import Entry, Founded
@@ -42,6 +42,8 @@ from semel.core.message import (
     PeerLost,
     Pulsed,
     Received,
+    Reconcile,
+    Reconciled,
     Refusal,
     Refuse,
     Run,
@@ -66,7 +68,7 @@ from semel.node.backend import Reply
 from semel.node.peers import Peers
 from semel.node.replica import LastEntry, Replica
 from semel.node.status import Beat, cluster_status
-from semel.node.tools import Attempt, Gone, Toolbox
+from semel.node.tools import Attempt, Done, Gone, Toolbox
 
 TICK_S = 0.05
 """Well below every waiting time of the core."""
@@ -317,6 +319,8 @@ class Runtime:
                 self._spawn(self._append(output.after, output.entries), "append")
             case Run():
                 self._spawn(self._run(output), f"run {output.call.tool}")
+            case Reconcile():
+                self._spawn(self._reconcile(output), f"reconcile {output.call.tool}")
             case Send():
                 self.peers.send(output.to, output.message)
             case Confirm():
@@ -374,6 +378,17 @@ class Runtime:
             self._step(Lost(run.run, ended.reason))
         else:
             self._step(Ended(run.run, ended.status, ended.result, duration_ms))
+
+    async def _reconcile(self, question: Reconcile) -> None:
+        """Ask the tool's hook; only a once call is asked after, so its one attempt was the first."""
+        call = question.call
+        learnt = await self.toolbox.reconcile(Attempt(call, question.term, 1, question.timeout_s))
+        if isinstance(learnt, Done):
+            assert learnt.status is Status.OK
+            logger.info("%s acted for the key %r, as its reconcile hook knows", call.tool, call.id.key)
+            self._step(Reconciled(question.intent, learnt.result))
+        else:
+            self._step(Reconciled(question.intent, None, learnt.reason))
 
     async def _follow(self) -> None:
         async for batch in self._log.follow(self._decider.ledger.position):
