@@ -163,11 +163,14 @@ PROMISES = (
     Promise(
         number=6,
         name="Doubt is said, never guessed",
-        text="If the executor died between intent and outcome, the call is in doubt, and says so. A late outcome "
-        "settles it. Nothing settles it silently.",
+        text="If the executor died between intent and outcome, the tool's reconcile hook is asked; if there is none, or "
+        "it does not know, the call is in doubt, and says so. A late outcome settles it. Nothing settles it silently.",
         scenes=(
             "doubt_is_the_newest_word",
             "hold_and_expiry",
+            "hook_does_not_know",
+            "hook_knows",
+            "hook_of_a_deposed_leader",
             "late_outcome",
             "leader_dies",
             "lost_tools",
@@ -177,8 +180,18 @@ PROMISES = (
             "silent_leader",
         ),
         core=("test_decider", "test_findings", "test_ledger", "test_refusals"),
-        simulated=(sim.doubts_are_real, sim.doubt_is_the_last_word, sim.outcomes_are_true),
+        simulated=(
+            sim.doubts_are_real,
+            sim.doubt_is_the_last_word,
+            sim.outcomes_are_true,
+            sim.hooks_are_asked_first,
+            sim.hooks_are_believed,
+        ),
         mutants=(
+            "asks a hook twice",
+            "says in doubt without asking the hook",
+            "takes a hook that does not know for a no, and runs again",
+            "takes a hook that does not know for a yes",
             "takes doubt for an outcome",
             "settles a doubt by guessing",
             "never says in doubt",
