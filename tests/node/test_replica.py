@@ -83,7 +83,7 @@ def test_a_restart_goes_on_from_the_last_commit_and_folds_the_rest_again(path: P
     for position, entry in enumerate(HISTORY, 1):
         ledger.apply(position, entry)
         if position == 4:
-            replica.commit(ledger.totals)
+            replica.commit(ledger.totals, "e")
     replica.close()
 
     again = Replica(path)
@@ -101,16 +101,16 @@ def test_a_restart_goes_on_from_the_last_commit_and_folds_the_rest_again(path: P
 
 def test_a_new_replica_has_no_totals(path: Path) -> None:
     replica = Replica(path)
-    assert replica.totals() is None
-    replica.commit(Totals(position=7, term=2))
-    assert replica.totals() == Totals(position=7, term=2)
+    assert (replica.totals(), replica.last_entry()) == (None, "")
+    replica.commit(Totals(position=7, term=2), "e")
+    assert (replica.totals(), replica.last_entry()) == (Totals(position=7, term=2), "e")
     replica.close()
 
 
 def test_a_late_outcome_is_kept_as_evidence(path: Path) -> None:
     replica = Replica(path)
     ledger = fold(Ledger(replica))
-    replica.commit(ledger.totals)
+    replica.commit(ledger.totals, "e")
     replica.close()
     with sqlite3.connect(path) as connection:
         rows = connection.execute("SELECT position, intent, outcome FROM evidence").fetchall()
@@ -147,27 +147,12 @@ def test_a_replica_of_a_newer_semel_is_refused(path: Path) -> None:
         Replica(path)
 
 
-def test_a_replica_of_an_older_semel_is_brought_up_to_date(path: Path) -> None:
-    replica = Replica(path)
-    replica.commit(fold(Ledger(replica)).totals)
-    replica.close()
-    connection = sqlite3.connect(path)
-    connection.executescript("ALTER TABLE calls DROP COLUMN reconciled; PRAGMA user_version = 1;")
-    connection.close()
-    for _ in range(2):
-        replica = Replica(path)
-        record = replica.find(CallId("shop", "k4"))
-        assert record is not None
-        assert (record.status, record.reconciled) == (Status.OK, False)
-        replica.close()
-
-
 def test_a_full_disk_is_a_clear_error_and_loses_no_commit(path: Path) -> None:
     replica = Replica(path)
     ledger = Ledger(replica)
     for position, entry in enumerate(HISTORY[:3], 1):
         ledger.apply(position, entry)
-    replica.commit(ledger.totals)
+    replica.commit(ledger.totals, "e")
     (pages,) = replica._connection.execute("PRAGMA page_count").fetchone()
     replica._connection.execute(f"PRAGMA max_page_count = {pages}")
 
