@@ -164,7 +164,8 @@ PROMISES = (
         number=6,
         name="Doubt is said, never guessed",
         text="If the executor died between intent and outcome, the tool's reconcile hook is asked; if there is none, "
-        "or it does not know, the call is in doubt, and says so. A late outcome settles it. Nothing settles it silently.",
+        "or it does not know, the call is in doubt, and says so. A late outcome settles it. Nothing settles it "
+        "silently.",
         scenes=(
             "doubt_is_the_newest_word",
             "hold_and_expiry",
