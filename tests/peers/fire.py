@@ -131,4 +131,6 @@ async def fire(peer: Peer, folder: Path, rounds: int, seed: int, limit_s: float)
             print(f"  kill {number + 1}: new call begun after {book.rounds[-1].served_s} s", flush=True)
     finally:
         await peer.stop()
+        for told in {told.answer.outcome: told for told in book.told.values()}.values():
+            print(f"  an answer: {told.answer.outcome}, {told.answer.text[:200]!r}", flush=True)
     return book.verdict()

@@ -18,6 +18,7 @@ LIMIT_S = 600
 
 RESTATE = "1.7.12"
 RESTATE_SDK = "1.17.2"
+NODE = "22.23.3"  # the SDK needs 22 or later; Debian 12 and many machines have older ones
 DBOS = "3.4.0"
 TEMPORAL_CLI = "1.9.1"
 TEMPORAL_SDK = "1.35.0"

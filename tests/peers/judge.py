@@ -60,6 +60,7 @@ class Verdict:
     cut_off: int | None  # of those, the ones whose tool ran in what was killed
     effects: Mapping[int, int]  # calls by how often the tool acted
     in_doubt: int
+    words: str  # in which the first doubt was said
     unanswered: int
     lost: int  # answered or not, the tool never acted
     failed: int  # told an error that does not say doubt
@@ -98,6 +99,7 @@ def judge(
         cut_off=len(cut_off) if any(one.killed for one in rounds) else None,
         effects=dict(sorted(Counter(acted[key] for key in keys).items())),
         in_doubt=outcomes["in_doubt"],
+        words=next((_words(key, told[key]) for key in keys if key in told and _doubts(told[key])), ""),
         unanswered=sum(key not in told for key in keys),
         lost=sum(not acted[key] for key in keys),
         failed=outcomes["failed"] + outcomes["refused"],
@@ -115,6 +117,15 @@ def _in_flight(one: Round, effects: Sequence[Effect], told: Mapping[str, Told], 
         if effect.key in one.keys and effect.at_s < one.killed_s and within in (None, effect.process)
     }
     return {key for key in begun if key not in told or told[key].at_s > one.killed_s}
+
+
+def _doubts(told: Told) -> bool:
+    return told.answer.outcome == "in_doubt"
+
+
+def _words(key: str, told: Told) -> str:
+    """Return what was said, less the call's own key."""
+    return told.answer.text.replace(key, "KEY")
 
 
 def _settled(one: Round, told: Mapping[str, Told]) -> float | None:

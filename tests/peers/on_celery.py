@@ -3,12 +3,19 @@
 from pathlib import Path
 
 from tests.peers.install import CELERY, PROGRAMS, debian, libraries, run, venv
+from tests.peers.processes import free_port
 from tests.peers.workers import OnWorkers
-from tests.processes.cluster import free_port
 
 
 class OnCelery(OnWorkers):
-    pattern = "the task's ID"
+    pattern = (
+        "Celery: the task's ID is the key; `acks_late` with `task_reject_on_worker_lost` and a prefetch of 1 "
+        "([docs](https://docs.celeryq.dev/en/stable/userguide/tasks.html)), which its documentation offers for "
+        "idempotent tasks only; Redis with `appendfsync always`. Redis gives back what a dead worker held after the visibility "
+        "timeout, here 5 s in place of an hour "
+        "([docs](https://docs.celeryq.dev/en/stable/getting-started/backends-and-brokers/redis.html)); "
+        "RabbitMQ would do so when the connection closes. At most once: its default, the early acknowledgement."
+    )
     ready = " ready."
 
     def __init__(self, title: str, acks: str) -> None:

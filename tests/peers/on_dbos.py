@@ -4,15 +4,22 @@ import shutil
 from pathlib import Path
 
 from tests.peers.install import DBOS, PROGRAMS, debian, libraries, run, venv
+from tests.peers.processes import free_port
 from tests.peers.workers import OnWorkers
-from tests.processes.cluster import free_port
 
 SERVER = "usr/lib/postgresql/*/bin/postgres"
 PROGRAM = PROGRAMS / "dbos_app.py"
 
 
 class OnDBOS(OnWorkers):
-    pattern = "the workflow's ID is the idempotency key"
+    pattern = (
+        "DBOS: the workflow's ID is the idempotency key "
+        "([docs](https://docs.dbos.dev/python/tutorials/idempotency-tutorial)); the tool is a step; "
+        "an executor that is started again under its ID recovers its workflows "
+        "([docs](https://docs.dbos.dev/production/self-hosting/workflow-recovery)). "
+        "At most once: `max_recovery_attempts=0` ([docs](https://docs.dbos.dev/python/reference/decorators)). "
+        "Client and queue poll every 0.1 s in place of 1 s."
+    )
 
     def __init__(self, title: str, recoveries: int) -> None:
         self.title = title

@@ -16,7 +16,7 @@ NAMES = ("n1", "n2", "n3")
 
 class OnSemel:
     killed = "the leader, which executes"
-    pattern = "the key of the call"
+    pattern = "semel: the key of the call; the tool is declared `once` or `repeatable`."
 
     def __init__(self, tool: str, effect: str) -> None:
         self.title = f"**semel**, `{effect}` tool, 3 nodes, SQLite log"

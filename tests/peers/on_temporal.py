@@ -3,14 +3,20 @@
 from pathlib import Path
 
 from tests.peers.install import PROGRAMS, TEMPORAL_CLI, TEMPORAL_SDK, run, venv
+from tests.peers.processes import free_port
 from tests.peers.workers import OnWorkers
-from tests.processes.cluster import free_port
 
 PROGRAM = PROGRAMS / "temporal_app.py"
 
 
 class OnTemporal(OnWorkers):
-    pattern = "the workflow's ID, `REJECT_DUPLICATE` and `USE_EXISTING`"
+    pattern = (
+        "Temporal: the workflow's ID is the key, with `REJECT_DUPLICATE` and `USE_EXISTING` "
+        "([docs](https://docs.temporal.io/workflow-execution/workflowid-runid)); the tool is an activity that "
+        "heartbeats, with a heartbeat timeout of 2 s. At most once: `maximum_attempts=1` "
+        "([docs](https://docs.temporal.io/encyclopedia/retry-policies)). "
+        "The development server keeps its state in SQLite (`--db-filename`) and is one process; it is not killed."
+    )
 
     def __init__(self, title: str, attempts: int) -> None:
         self.title = title

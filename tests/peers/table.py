@@ -8,13 +8,14 @@ from pathlib import Path
 from tests.peers.judge import Verdict
 
 BEGIN, END = "<!-- peers -->", "<!-- /peers -->"
+WORDS_MAX = 120
 HEADINGS = (
     "system",
     "killed",
     "in flight at a kill",
     "effects per call",
-    "said to be in doubt",
-    "failed",
+    "in doubt, and how that was said",
+    "other errors",
     "never answered",
     "lost",
     "new call begun after",
@@ -41,21 +42,29 @@ def cells(row: Row) -> list[str]:
     if verdict is None:
         return [row.title, row.killed, f"not run: {row.reason}", *[""] * (len(HEADINGS) - 3)]
     where = "" if verdict.cut_off is None else f", {verdict.cut_off} of them in what was killed"
+    doubt = f"{verdict.in_doubt}: “{_short(verdict.words)}”" if verdict.in_doubt else "0"
     effects = " · ".join(_effects(times, calls) for times, calls in verdict.effects.items())
     second = ", ".join(
         f"{kind.value} ({times} of {sum(verdict.seconds.values())})" for kind, times in verdict.seconds.items()
     )
-    numbers = [verdict.in_doubt, verdict.failed, verdict.unanswered, verdict.lost]
+    numbers = [verdict.failed, verdict.unanswered, verdict.lost]
     times = [_span(verdict.served_s), _span(verdict.settled_s)]
     return [
         row.title,
         row.killed,
         f"{verdict.in_flight} of {verdict.calls}{where}",
         effects,
+        doubt,
         *map(str, numbers),
         *times,
         second,
     ]
+
+
+def _short(words: str) -> str:
+    """Return what fits into a cell."""
+    line = " ".join(words.replace("|", "/").split())
+    return line if len(line) <= WORDS_MAX else f"{line[:WORDS_MAX]} …"
 
 
 def _effects(times: int, calls: int) -> str:
@@ -73,11 +82,13 @@ def _span(seconds: Sequence[float | None]) -> str:
 
 
 def markdown(rows: Sequence[Row], conditions: str) -> str:
-    """Return what stands between the markers, but for the paragraph on fairness."""
+    """Return what the measurement gives; the paragraph on fairness is written by hand, and comes after it."""
     lines = [conditions, "", "| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
     lines += ["| " + " | ".join(cells(row)) + " |" for row in rows]
     versions = dict.fromkeys(row.version for row in rows if row.version)
-    return "\n".join([*lines, "", f"Versions: {'; '.join(versions)}."])
+    patterns = dict.fromkeys(row.pattern for row in rows)
+    lines += ["", f"Versions: {'; '.join(versions)}.", "", "What was used for *once*, as each documents it:", ""]
+    return "\n".join([*lines, *(f"- {pattern}" for pattern in patterns)])
 
 
 def write(path: Path, text: str) -> None:
