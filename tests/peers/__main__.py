@@ -53,7 +53,9 @@ async def row(peer: Peer, rounds: int, seed: int) -> table.Row:
             verdict = await fire(peer, Path(folder), rounds, seed, LIMIT_S)
     except (NotInstallable, AssertionError, OSError, TimeoutError) as error:
         print(f"  not run: {error}", flush=True)
-        return table.Row(peer.title, peer.killed, peer.pattern, version, None, str(error).splitlines()[0])
+        return table.Row(
+            peer.title, peer.killed, peer.pattern, version, None, (str(error) or type(error).__name__).splitlines()[0]
+        )
     done = table.Row(peer.title, peer.killed, peer.pattern, version, verdict)
     print("  " + "; ".join(f"{head}: {cell}" for head, cell in zip(table.HEADINGS, table.cells(done), strict=True)))
     return done

@@ -62,9 +62,8 @@ class Verdict:
     in_doubt: int
     words: str  # in which the first doubt was said
     unanswered: int
-    lost: int  # answered or not, the tool never acted
+    lost: int  # the tool never acted, and the caller was told nothing, or ok
     failed: int  # told an error that does not say doubt
-    false: int  # told ok, and the tool never acted
     served_s: tuple[float | None, ...]
     settled_s: tuple[float | None, ...]
     seconds: Mapping[Second, int]
@@ -101,9 +100,8 @@ def judge(
         in_doubt=outcomes["in_doubt"],
         words=next((_words(key, told[key]) for key in keys if key in told and _doubts(told[key])), ""),
         unanswered=sum(key not in told for key in keys),
-        lost=sum(not acted[key] for key in keys),
+        lost=sum(not acted[key] and (key not in told or told[key].answer.outcome == "ok") for key in keys),
         failed=outcomes["failed"] + outcomes["refused"],
-        false=sum(not acted[key] and key in told and told[key].answer.outcome == "ok" for key in keys),
         served_s=tuple(one.served_s for one in rounds),
         settled_s=tuple(_settled(one, told) for one in rounds),
         seconds=Counter(seconds),

@@ -11,8 +11,8 @@ class OnCelery(OnWorkers):
     pattern = (
         "Celery: the task's ID is the key; `acks_late` with `task_reject_on_worker_lost` and a prefetch of 1 "
         "([docs](https://docs.celeryq.dev/en/stable/userguide/tasks.html)), which its documentation offers for "
-        "idempotent tasks only; Redis with `appendfsync always`. Redis gives back what a dead worker held after the visibility "
-        "timeout, here 5 s in place of an hour "
+        "idempotent tasks only; Redis with `appendfsync always`. Redis gives back what a dead worker held "
+        "after the visibility timeout, here 5 s in place of an hour "
         "([docs](https://docs.celeryq.dev/en/stable/getting-started/backends-and-brokers/redis.html)); "
         "RabbitMQ would do so when the connection closes. At most once: its default, the early acknowledgement."
     )

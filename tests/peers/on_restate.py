@@ -25,8 +25,8 @@ SETTLE_S = 12.0  # a young cluster moves its logs about until every one has its 
 class OnRestate:
     pattern = (
         "Restate: the header `idempotency-key` "
-        "([docs](https://docs.restate.dev/invoke/http)), the tool in `ctx.run`; three nodes, replication to two "
-        "([docs](https://docs.restate.dev/server/deploy/cluster)); one service process. "
+        "([docs](https://docs.restate.dev/services/invocation/http)), the tool in `ctx.run`; three nodes, replication "
+        "to two ([docs](https://docs.restate.dev/server/deploy/cluster)); one service process. "
         "At most once, as near as it comes: `maxAttempts: 1` with `onMaxAttempts: kill`."
     )
 
@@ -34,7 +34,7 @@ class OnRestate:
         self.title = title
         self._target = target
         self._attempts = attempts
-        self.killed = "a node, by turns" if target == "node" else "the service, which executes"
+        self.killed = "a node, drawn by lot" if target == "node" else "the service, which executes"
         self._turns = itertools.count()
 
     def install(self) -> str:

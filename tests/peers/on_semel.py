@@ -27,9 +27,9 @@ class OnSemel:
         return f"semel {run('git', 'rev-parse', '--short', 'HEAD', folder=ROOT.parent).strip()}"
 
     async def start(self, folder: Path) -> None:
+        self._stack = contextlib.AsyncExitStack()
         self._cluster = ClusterProcesses(folder, target=PROGRAMS / "semel_tools.py")
         await self._cluster.start(*NAMES)
-        self._stack = contextlib.AsyncExitStack()
         self._client = await self._stack.enter_async_context(semel.connect(*self._cluster.urls, timeout_s=40))
 
     async def submit(self, key: str, amount: int) -> Answer:

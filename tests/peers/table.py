@@ -8,12 +8,13 @@ from pathlib import Path
 from tests.peers.judge import Verdict
 
 BEGIN, END = "<!-- peers -->", "<!-- /peers -->"
+NUMBERS = {0: "none", 1: "one", 2: "two", 3: "three"}
 WORDS_MAX = 120
 HEADINGS = (
     "system",
     "killed",
     "in flight at a kill",
-    "effects per call",
+    "effects per call: calls",
     "in doubt, and how that was said",
     "other errors",
     "never answered",
@@ -68,7 +69,7 @@ def _short(words: str) -> str:
 
 
 def _effects(times: int, calls: int) -> str:
-    said = f"{times}: {calls} calls"
+    said = f"{NUMBERS.get(times, times)}: {calls}"
     return f"**{said}**" if times > 1 else said
 
 

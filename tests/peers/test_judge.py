@@ -1,5 +1,7 @@
+from pathlib import Path
+
 from tests.peers.judge import Effect, Round, Second, Told, judge, second_of
-from tests.peers.peer import Answer
+from tests.peers.peer import Answer, Outcome
 from tests.peers.table import BEGIN, END, HEADINGS, Row, cells, markdown, write
 
 KILLED, SPARED = 101, 102
@@ -10,8 +12,8 @@ def effect(key: str, *, at_s: float, process: int = KILLED, amount: int = AMOUNT
     return Effect(key, amount, process, at_s)
 
 
-def told(outcome: str, *, at_s: float, text: str = "charged") -> Told:
-    return Told(Answer(outcome, text), at_s)  # type: ignore[arg-type]  # a plain string where the alias has literals
+def told(outcome: Outcome, *, at_s: float, text: str = "charged") -> Told:
+    return Told(Answer(outcome, text), at_s)
 
 
 def round_of(*keys: str, killed: int | None = KILLED) -> Round:
@@ -51,12 +53,13 @@ def test_where_the_killed_process_runs_no_tools_nothing_is_said_of_cut_off() -> 
     assert (verdict.in_flight, verdict.cut_off) == (1, None)
 
 
-def test_doubt_silence_loss_and_a_false_ok_are_told_apart() -> None:
-    keys = ("doubt", "silence", "loss", "false")
+def test_doubt_silence_and_loss_are_told_apart() -> None:
+    keys = ("doubt", "doubt-2", "silence", "loss", "false")
     effects = [effect("doubt", at_s=9.5), effect("silence", at_s=9.5)]
     answers = {"doubt": told("in_doubt", at_s=11, text="doubt about doubt-1"), "false": told("ok", at_s=11)}
+    answers["doubt-2"] = told("in_doubt", at_s=11)  # it never began, which nobody can know: no loss
     verdict = judge([round_of(*keys)], effects, answers, [], AMOUNT)
-    assert (verdict.in_doubt, verdict.unanswered, verdict.lost, verdict.false) == (1, 2, 2, 1)
+    assert (verdict.in_doubt, verdict.unanswered, verdict.lost) == (2, 2, 2)
     assert verdict.words == "KEY about KEY-1"
     assert verdict.settled_s == (None,)
 
@@ -85,7 +88,7 @@ def test_a_row_has_a_cell_for_every_heading_with_a_verdict_and_without() -> None
     assert "1.0 s (at most 1.0)" in markdown(rows, "Measured today.")
 
 
-def test_the_table_replaces_what_stood_between_the_markers_and_nothing_else(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_the_table_replaces_what_stood_between_the_markers_and_nothing_else(tmp_path: Path) -> None:
     page = tmp_path / "GUARANTEES.md"
     page.write_text(f"# Guarantees\n\n{BEGIN}\nold\n{END}\n\nMore.\n")
     write(page, "new")
