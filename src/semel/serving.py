@@ -22,7 +22,7 @@ from semel.gateway.client import Answer, answer_of
 from semel.gateway.http import make_app, serve_http
 from semel.gateway.server import ANONYMOUS, KEYS_OF_CLIENTS, make_server
 from semel.gateway.stdio import Wire, serve_stdio
-from semel.gateway.target import Target, load_target
+from semel.gateway.target import Target, load_target, split_target
 from semel.gateway.toolbox import McpToolbox
 from semel.log.engines import open_log
 from semel.node.backend import Reply
@@ -41,8 +41,9 @@ _STARTING = "this node is starting. Nothing was run; retrying with the same key 
 
 def default_log(target: str) -> str:
     """Return the URL of the embedded log for a target: one folder a target, in the user's data directory."""
-    path = Path(target.partition(".py:")[0] + ".py" if ".py:" in target else target).expanduser().resolve()
-    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    file, object_name = split_target(target)
+    path = Path(file).expanduser().resolve()
+    digest = hashlib.sha256(f"{path}:{object_name or ''}".encode()).hexdigest()[:8]
     return f"sqlite://{user_data_path('semel')}/{path.stem}-{digest}/log.db"
 
 
@@ -50,7 +51,8 @@ class Node:
     """One node of a cluster: serves a target's tools, each call once.
 
     Args:
-        target: `server.py`, `server.py:object` or `mcp.json`, as for `semel serve`; or what `Target.of` takes.
+        target: `server.py`, `server.py:object` or `mcp.json`, as for `semel serve`; or an object to serve, which is an
+            MCP server of the SDK or of FastMCP, a function marked with `@semel.tool`, or a list of such functions.
         log: the log's URL; the default is an embedded one in the user's data directory.
         name: the node's name; the default is node-1, or the next that is free on this machine.
         listen: `HOST:PORT`; port 0 takes any free one. The default is the first free port from 8420 on, on loopback.
@@ -64,7 +66,7 @@ class Node:
 
     def __init__(
         self,
-        target: str | Path | Target,
+        target: str | Path | object,
         *,
         log: str | None = None,
         name: str | None = None,
@@ -74,7 +76,8 @@ class Node:
         keys: Sequence[str] = (),
         limits: Limits | None = None,
     ) -> None:
-        if log is None and isinstance(target, Target):
+        named = isinstance(target, str | Path)
+        if log is None and not named:
             raise UsageError("a node that serves objects needs a log: name one, such as log='sqlite:///srv/log.db'")
         self.log_url = log if log is not None else default_log(str(target))
         self.name = name or ""
@@ -109,12 +112,12 @@ class Node:
         try:
             await self._start()
         except BaseException:
+            self._door = None
             await self._parts.aclose()
             raise
 
     async def _start(self) -> None:
-        target = self._target if isinstance(self._target, Target) else load_target(str(self._target))
-        toolbox = McpToolbox(target, self._limits)
+        toolbox = McpToolbox(_target(self._target), self._limits)
         await toolbox.start()
         self._parts.push_async_callback(toolbox.close)
 
@@ -170,6 +173,10 @@ class Node:
         """
         reply = await self._serving().call(tool, arguments or {}, key=key, caller=caller, client="semel.Node")
         return answer_of(reply)
+
+    def tools(self) -> Sequence[Mapping[str, Any]]:
+        """Return the tools of this node, as MCP's tools/list shows them."""
+        return self._door.tools() if self._door is not None else ()
 
     def status(self) -> dict[str, Any]:
         """Return how the cluster stands as this node has read it; the shape of `semel status --json`."""
@@ -246,6 +253,16 @@ class _Door:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve a peer's WebSocket; one that comes too early is turned away and comes again."""
         await self.runtime.peers(scope, receive, send)
+
+
+def _target(given: object) -> Target:
+    match given:
+        case str() | Path():
+            return load_target(str(given))
+        case list() | tuple():
+            return Target.of(*given)
+        case _:
+            return Target.of(given)
 
 
 def _address(listen: str | None) -> tuple[str, Sequence[int]]:

@@ -111,8 +111,34 @@ def test_filters_narrow_the_history(path: Path, wanted: dict[str, Any], found: l
 def test_news_are_the_calls_that_ended_or_came_into_doubt_past_a_position(path: Path) -> None:
     rows, after = news(path, Filter(), 5)
     assert [(row["execution_id"], row["outcome"]) for row in rows] == [(1, "ok"), (3, "in_doubt"), (4, "error")]
-    assert after == 11
+    assert after == 12
     assert news(path, Filter(), after) == ([], after)
+
+
+def test_news_that_nobody_wants_are_passed_over_once(path: Path) -> None:
+    assert news(path, Filter(tool="no such"), 5) == ([], 12)
+
+
+def test_news_come_in_pages(tmp_path: Path) -> None:
+    replica = Replica(tmp_path / "replica.db")
+    ledger = Ledger(replica)
+    calls = range(PAGE_ROWS + 2)
+    entries: list[Entry] = [*HISTORY[:2], *(intent("c", f"k{number}", "add", at_ms=number) for number in calls)]
+    entries += [outcome(number + 3, "1") for number in calls]
+    for position, entry in enumerate(entries, 1):
+        ledger.apply(position, entry)
+    replica.commit(ledger.totals)
+    first, after = news(tmp_path / "replica.db", Filter(), 0)
+    rest, end = news(tmp_path / "replica.db", Filter(), after)
+    assert [row["execution_id"] for row in first + rest] == [number + 1 for number in calls]
+    assert end == len(entries)
+    replica.close()
+
+
+def test_a_history_up_to_a_position_and_the_news_past_it_show_each_outcome_once(path: Path) -> None:
+    told = [row["execution_id"] for row in history(path, Filter(), upto=9)]
+    assert told == [1, 2, 3]
+    assert [row["execution_id"] for row in news(path, Filter(), 9)[0]] == [4]
 
 
 def test_a_history_longer_than_a_page_is_whole(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from semel.cli import greeting
-from tests.cli.fakes import STATUS, FakeClient
+from tests.cli.fakes import STATUS, TOOLS
 
 
 class FakeNode:
@@ -18,6 +18,9 @@ class FakeNode:
         self.failed: asyncio.Future[Exception] | None = None
         self._positions = list(positions)
         self._leader = leader
+
+    def tools(self) -> list[dict[str, Any]]:
+        return TOOLS
 
     def status(self) -> dict[str, Any]:
         if len(self._positions) > 1:
@@ -40,7 +43,6 @@ def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(greeting, "SPEAK_AFTER_S", 0.0)
     monkeypatch.setattr(greeting, "SPEAK_EVERY_S", 0.0)
     monkeypatch.setattr(greeting, "LEADER_WAIT_S", 0.2)
-    monkeypatch.setattr(greeting, "open_client", lambda *_, **__: FakeClient())
 
 
 def test_a_node_that_takes_long_says_how_far_it_is_and_then_what_it_serves(capsys: pytest.CaptureFixture[str]) -> None:

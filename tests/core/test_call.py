@@ -96,20 +96,34 @@ def test_a_key_is_a_printable_name(key: str) -> None:
 @pytest.mark.parametrize(
     ("key", "what"),
     [
-        ("", "the idempotency key is empty: leave it out, or give the call a name of its own"),
+        ("", "the idempotency key is empty: leave it out, or say one. Nothing was run"),
         (
             "x" * 257,
             "the idempotency key has 257 characters, more than 256: send a hash of it instead. Nothing was run",
         ),
-        ("a\nb", "the idempotency key has characters that cannot be printed: use letters, digits and signs"),
-        ("\x00", "the idempotency key has characters that cannot be printed: use letters, digits and signs"),
-        ("\ud800", "the idempotency key has characters that cannot be printed: use letters, digits and signs"),
+        (
+            "a\nb",
+            "the idempotency key has characters that cannot be printed: use letters, digits and signs. Nothing was run",
+        ),
+        (
+            "\x00",
+            "the idempotency key has characters that cannot be printed: use letters, digits and signs. Nothing was run",
+        ),
+        (
+            "\ud800",
+            "the idempotency key has characters that cannot be printed: use letters, digits and signs. Nothing was run",
+        ),
     ],
 )
 def test_any_other_key_is_refused_with_what_to_do(key: str, what: str) -> None:
     with pytest.raises(BadKey) as caught:
         check_key(key, Limits())
     assert str(caught.value) == what
+
+
+def test_a_caller_is_a_name_of_the_same_kind_and_is_called_what_it_is() -> None:
+    with pytest.raises(BadKey, match="the caller's name has 257 characters"):
+        check_key("x" * 257, Limits(), "caller's name")
 
 
 def test_arguments_become_compact_json_in_their_own_order() -> None:

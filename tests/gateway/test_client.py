@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
+import math
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,18 +19,22 @@ from starlette.routing import Route
 import semel
 from semel.core.call import Status
 from semel.errors import (
+    BadArguments,
     Busy,
     ClusterError,
     Draining,
     KeyReused,
+    LogDamaged,
     NoLeader,
+    ReplicaError,
     SemelError,
+    TooLarge,
     Undecided,
     UnknownTool,
     UsageError,
 )
 from semel.gateway.answers import answer_of
-from semel.gateway.http import make_app, serve_http
+from semel.gateway.http import BODY_BYTES_MAX, make_app, serve_http
 from semel.gateway.server import make_server
 
 from .fakes import ADD, FakeBackend
@@ -141,6 +147,20 @@ async def test_what_passes_is_retried_at_the_next_node_with_the_same_key(error: 
     assert second.asked[0].key != second.asked[1].key
 
 
+async def test_a_node_that_cannot_go_on_is_passed_over_and_the_others_are_asked() -> None:
+    first, second = FakeBackend(error=ReplicaError("its disk is full")), FakeBackend()
+    async with serving(first) as one, serving(second) as other, semel.connect(one, other) as client:
+        assert (await client.call("add", {"a": 1}, key="sum")).result == 1
+    assert [asked.key for asked in first.asked + second.asked] == ["sum", "sum"]
+
+
+async def test_if_no_node_can_go_on_it_says_why_at_once() -> None:
+    backend = FakeBackend(error=LogDamaged("a page of it"))
+    async with asyncio.timeout(5), serving(backend) as url, semel.connect(url) as client:
+        with pytest.raises(LogDamaged, match="a page of it"):
+            await client.call("add", {})
+
+
 async def test_a_node_that_is_back_is_found_without_another() -> None:
     backend = FakeBackend(error=Busy("busy"))
     async with serving(backend) as url, semel.connect(url) as client:
@@ -171,7 +191,10 @@ async def test_a_dead_node_a_mute_one_and_one_that_hangs_up_are_passed_over() ->
     assert [asked.key for asked in backend.asked] == ["sum"]
 
 
-async def test_a_call_that_nobody_took_says_so_at_each_url_and_that_nothing_was_run() -> None:
+async def test_a_call_that_nobody_took_says_so_at_each_url_and_that_nothing_was_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("random.uniform", lambda _least, most: most)  # the time ends in a pause, not in a request
     dead = free_url()
     async with (
         serving(FakeBackend(error=Busy("it is full"))) as busy,
@@ -205,8 +228,50 @@ async def test_what_is_no_node_is_not_asked_for_long() -> None:
             await client.call("add", {})
     app = make_app(plain._lowlevel_server, lambda: None)  # as the SDK's client does
     async with serve_http(app, "127.0.0.1", 0) as port, semel.connect(f"127.0.0.1:{port}") as client:
-        with pytest.raises(ClusterError, match="it is an MCP server, but no semel node"):
+        with pytest.raises(SemelError, match=r"is an MCP server, but no semel node.*may have run add") as caught:
             await client.call("add", {})
+    assert not caught.value.retry_safe
+
+
+async def test_a_call_that_ran_at_what_is_no_node_is_not_taken_to_a_node_as_well() -> None:
+    plain, backend = MCPServer("plain", log_level="CRITICAL"), FakeBackend()
+    plain.add_tool(lambda: 1, name="add")
+    app = make_app(plain._lowlevel_server, lambda: None)
+    async with serve_http(app, "127.0.0.1", 0) as port, serving(backend) as url:
+        client = semel.connect(f"127.0.0.1:{port}", url)
+        with pytest.raises(SemelError, match="may have run add"):
+            await client.call("add", {})
+        await client.close()
+    assert backend.asked == []
+
+
+async def test_a_call_that_may_have_run_before_its_node_gave_way_to_something_else_says_so() -> None:
+    connections = itertools.count()
+
+    async def a_node_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if next(connections):
+            writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 6\r\n\r\nteapot")
+            await writer.drain()
+
+    async with asyncio.timeout(5), answering(a_node_once) as url, semel.connect(url) as client:
+        with pytest.raises(Undecided, match=r"404: teapot.*may have run.*Retrying with the key 'sum' is safe"):
+            await client.call("add", {}, key="sum")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, "half a character: \ud800", {1}, b"bytes"])
+async def test_arguments_that_are_no_json_are_refused_and_never_bent(value: object) -> None:
+    backend = FakeBackend()
+    async with serving(backend) as url, semel.connect(url) as client:
+        with pytest.raises(BadArguments, match=r"not JSON.*Nothing was run"):
+            await client.call("add", {"a": value})
+    assert backend.asked == []
+
+
+async def test_arguments_beyond_what_a_node_reads_are_too_large() -> None:
+    async with serving(FakeBackend()) as url, semel.connect(url) as client:
+        with pytest.raises(TooLarge, match="Nothing was run"):
+            await client.call("add", {"a": "x" * BODY_BYTES_MAX})
 
 
 async def test_arguments_that_a_tool_wants_as_headers_are_sent_as_headers() -> None:

@@ -94,6 +94,24 @@ TOOLS = """
     def much(size: int) -> str:
         return "x" * size
 
+    class Odd(BaseException): ...
+
+    class Unspeakable(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    @semel.tool
+    def name_a_file() -> None:
+        raise FileNotFoundError("there is no caf\\udce9.txt")
+
+    @semel.tool
+    def throw_half_a_character() -> None:
+        raise Odd("half a character: \\udce9")
+
+    @semel.tool
+    def throw_the_unspeakable() -> None:
+        raise Unspeakable
+
     @semel.tool
     def odd() -> dict:
         return {"when": object()}
@@ -175,8 +193,11 @@ async def test_a_running_tool_knows_its_call(box: McpToolbox) -> None:
     ("tool", "arguments", "said"),
     [
         ("divide", {"a": 1, "b": 0}, "ZeroDivisionError: division by zero"),
-        ("leave", {}, "SystemExit(3)"),
-        ("leave_async", {}, "KeyboardInterrupt()"),
+        ("leave", {}, "SystemExit: 3"),
+        ("leave_async", {}, "KeyboardInterrupt"),
+        ("name_a_file", {}, "FileNotFoundError: there is no caf?.txt"),
+        ("throw_half_a_character", {}, "Odd: half a character: ?"),
+        ("throw_the_unspeakable", {}, "Unspeakable, which cannot even say what it is"),
         ("cancel_itself", {}, "cancelled itself"),
         ("gone", {}, "there is no tool 'gone' here any more. Nothing was run"),
     ],

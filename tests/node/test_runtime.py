@@ -268,6 +268,34 @@ async def test_a_replica_that_is_ahead_of_its_log_is_refused(tmp_path: Path) -> 
             await c.start("n1")
 
 
+async def test_an_older_copy_of_the_log_that_has_grown_past_the_replica_is_refused(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        node = await c.start("n1")
+        await node.call("work", {}, key="before", caller="shop")
+        backup = (await anext(c.log.follow(0))).entries
+        await node.call("work", {}, key="lost", caller="shop")
+        await c.crash("n1")
+        c.log = MemoryLog()
+        await c.log.append(0, backup)
+        other = await c.start("n2")
+        for key in ("one", "two", "three"):
+            await other.call("work", {}, key=key, caller="shop")
+        with pytest.raises(ReplicaError, match="different histories"):
+            await c.start("n1")
+
+
+async def test_a_node_that_comes_back_finds_its_history_in_the_log(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        node, other = await c.start("n1"), await c.start("n2")
+        await other.call("work", {}, key="before", caller="shop")
+        await until(lambda: node.position == other.position, "n1 has read all")
+        await c.crash("n1")
+        await other.call("work", {}, key="after", caller="shop")
+        again = await c.start("n1")
+        await until(lambda: again.position == other.position, "n1 has read all")
+        assert Replica(tmp_path / "n1.db").last_entry() is not None
+
+
 async def test_a_replica_of_another_log_is_refused(tmp_path: Path) -> None:
     async with cluster(tmp_path) as c:
         await c.start("n1")
@@ -276,6 +304,13 @@ async def test_a_replica_of_another_log_is_refused(tmp_path: Path) -> None:
         c.log = MemoryLog()
         await c.log.append(0, [b'{"type":"founded","v":1,"cluster":"semel","id":"another"}', b'{"type":"?"}'])
         with pytest.raises(ReplicaError, match="another log"):
+            await c.start("n1")
+
+
+async def test_a_log_that_does_not_begin_with_a_founding_is_refused(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        await c.log.append(0, [b'{"type":"resigned","v":1,"term":1,"node":["n1","a"],"at_ms":1}'])
+        with pytest.raises(LogDamaged, match="founding"):
             await c.start("n1")
 
 

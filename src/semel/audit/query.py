@@ -34,9 +34,14 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """The newest so many, oldest of them first."""
 
 
-def history(path: Path, wanted: Filter) -> Iterator[dict[str, Any]]:
-    """Yield the calls in the order in which they began, as of the moment when the first is taken."""
+def history(path: Path, wanted: Filter, *, upto: int | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the calls in the order in which they began, as of the moment when the first is taken.
+
+    With `upto`, calls that came to stand as they do past that log position are left out: they are news.
+    """
     where, values = _where(wanted)
+    if upto is not None:
+        where, values = f"{where} AND position <= ?", [*values, upto]
     with closing(_connect(path)) as connection:
         (last,) = connection.execute("SELECT coalesce(max(execution_id), 0) FROM calls").fetchone()
         after = 0
@@ -55,15 +60,21 @@ def history(path: Path, wanted: Filter) -> Iterator[dict[str, Any]]:
 
 
 def news(path: Path, wanted: Filter, after: int) -> tuple[list[dict[str, Any]], int]:
-    """Return up to a page of calls that came to an outcome or into doubt past a log position, and how far that is."""
+    """Return up to a page of calls that came to an outcome or into doubt past a log position, and how far that is.
+
+    How far does not depend on what is wanted, so that asking for what is rare does not read the same calls again.
+    """
     where, values = _where(wanted)
     query = (
         f"SELECT {COLUMNS} FROM calls WHERE {where} AND outcome <> 'running' AND position > ? "
         f"ORDER BY position LIMIT {PAGE_ROWS}"
     )
     with closing(_connect(path)) as connection:
+        connection.execute("BEGIN")
+        (last,) = connection.execute("SELECT max(position) FROM calls").fetchone()
         records = [record_of(row) for row in connection.execute(query, (*values, after))]
-    return [as_json(record) for record in records], records[-1].position if records else after
+    reached = records[-1].position if len(records) == PAGE_ROWS else max(after, last or 0)
+    return [as_json(record) for record in records], reached
 
 
 def as_json(record: Record) -> dict[str, Any]:

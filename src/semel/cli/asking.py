@@ -12,6 +12,8 @@ from semel.cli.output import stderr_console
 if TYPE_CHECKING:
     from semel.gateway.client import Client
 
+CONNECT_S = 5.0
+"""How long there may be nobody at all to connect to: a person who waits knows sooner whether a node is up."""
 PATIENCE_S = 1.0
 """What takes longer is worth a word."""
 
@@ -48,7 +50,7 @@ def open_client(urls: Sequence[str], *, timeout_s: float, caller: str | None = N
     """Return a client of the nodes at `urls`."""
     from semel.gateway.client import connect  # here, for the SDK takes most of a second to import
 
-    return connect(*urls, caller=caller, timeout_s=timeout_s)
+    return connect(*urls, caller=caller, timeout_s=timeout_s, connect_timeout_s=CONNECT_S)
 
 
 async def _show_patience(waiting: str | None) -> None:

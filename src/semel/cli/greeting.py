@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from semel.cli.asking import open_client
 from semel.cli.call import EFFECT_STYLES, effect_of
 from semel.cli.output import note, styled
-from semel.errors import SemelError
 
 if TYPE_CHECKING:
     from semel.serving import Node
@@ -28,7 +26,7 @@ LEADER_WAIT_S = 3.0
 async def greet(node: "Node", target: str, *, stdio: bool) -> None:
     """Say how far a node is that is starting, and introduce it once it is ready."""
     await _wait_until_ready(node, target)
-    introduction = _introduction(node, await _tools_of(node), target, stdio=stdio)
+    introduction = _introduction(node, node.tools(), target, stdio=stdio)
     with contextlib.suppress(OSError):  # whoever started the node need not listen
         click.echo("\n".join(introduction), err=stdio)
 
@@ -52,17 +50,6 @@ async def _wait_until_ready(node: "Node", target: str) -> None:
         if now_s > speak_s:
             note(doing)
             speak_s = now_s + SPEAK_EVERY_S
-
-
-async def _tools_of(node: "Node") -> list[dict[str, Any]]:
-    """Return the tools as the node's own clients see them."""
-    client = open_client([node.url], timeout_s=SPEAK_AFTER_S)
-    try:
-        return await client.tools()
-    except SemelError:
-        return []
-    finally:
-        await client.close()
 
 
 def _introduction(node: "Node", tools: Sequence[Mapping[str, Any]], target: str, *, stdio: bool) -> list[str]:

@@ -137,17 +137,19 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         return Spec(effect=self.effect, timeout_s=self.timeout_s, lane=self.lane)
 
 
-def check_key(key: str, limits: Limits) -> None:
-    """Raise BadKey unless `key` is a printable name of 1 to `limits.key_chars_max` characters."""
+def check_key(key: str, limits: Limits, what: str = "idempotency key") -> None:
+    """Raise BadKey unless `key` is a printable name of 1 to `limits.key_chars_max` characters; `what` is its name."""
     if not key:
-        raise BadKey("the idempotency key is empty: leave it out, or give the call a name of its own")
+        raise BadKey(f"the {what} is empty: leave it out, or say one. Nothing was run")
     if len(key) > limits.key_chars_max:
         raise BadKey(
-            f"the idempotency key has {len(key)} characters, more than {limits.key_chars_max}: "
+            f"the {what} has {len(key)} characters, more than {limits.key_chars_max}: "
             "send a hash of it instead. Nothing was run"
         )
     if not key.isprintable():
-        raise BadKey("the idempotency key has characters that cannot be printed: use letters, digits and signs")
+        raise BadKey(
+            f"the {what} has characters that cannot be printed: use letters, digits and signs. Nothing was run"
+        )
 
 
 def encode_arguments(arguments: dict[str, Any], limits: Limits) -> msgspec.Raw:

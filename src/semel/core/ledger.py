@@ -14,7 +14,7 @@ The laws of the fold:
 """
 
 from collections.abc import Iterable
-from typing import Protocol, assert_never
+from typing import Any, Protocol, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -133,8 +133,18 @@ class Ledger:
             return None
         known = self.find(entry.call.id)
         if known is None:
-            execution_id = self._count(entry.executor, new_call=True)
-            return self._hold(_first_record(position, entry, execution_id, self.totals.clock_ms))
+            record = _record(
+                entry,
+                effect=entry.effect,
+                lane=entry.lane,
+                execution_id=self._count(entry.executor, new_call=True),
+                intents=(position,),
+                position=position,
+                status=Status.RUNNING,
+                timestamp_ms=entry.at_ms,
+                clock_ms=self.totals.clock_ms,
+            )
+            return self._hold(record)
         if known.status is not Status.RUNNING or known.effect is Effect.ONCE:
             return None
         self._count(entry.executor, new_call=False)
@@ -172,8 +182,19 @@ class Ledger:
     def _read(self, position: int, entry: Read) -> Record | None:
         if self.find(entry.call.id) is not None:
             return None
-        execution_id = self._count(entry.executor, new_call=True)
-        record = _read_record(position, entry, execution_id, self.totals.clock_ms)
+        record = _record(
+            entry,
+            effect=Effect.READ,
+            lane=None,
+            execution_id=self._count(entry.executor, new_call=True),
+            intents=(),
+            position=position,
+            status=entry.status,
+            timestamp_ms=entry.at_ms - int(entry.duration_ms),
+            clock_ms=self.totals.clock_ms,
+            result=entry.result,
+            duration_ms=entry.duration_ms,
+        )
         self._archive.keep(record)
         return record
 
@@ -206,7 +227,8 @@ class Ledger:
         return self.totals.calls
 
 
-def _first_record(position: int, entry: Intent, execution_id: int, clock_ms: int) -> Record:
+def _record(entry: Intent | Read, **standing: Any) -> Record:
+    """Return the record of a call that begins with `entry` and stands as told."""
     call = entry.call
     return Record(
         id=call.id,
@@ -215,44 +237,11 @@ def _first_record(position: int, entry: Intent, execution_id: int, clock_ms: int
         digest=call.digest,
         request=call.request,
         client=call.client,
-        effect=entry.effect,
         timeout_s=entry.timeout_s,
-        lane=entry.lane,
-        execution_id=execution_id,
-        intents=(position,),
-        position=position,
         term=entry.term,
         attempt=1,
         executor=entry.executor,
-        status=Status.RUNNING,
-        timestamp_ms=entry.at_ms,
-        clock_ms=clock_ms,
-    )
-
-
-def _read_record(position: int, entry: Read, execution_id: int, clock_ms: int) -> Record:
-    call = entry.call
-    return Record(
-        id=call.id,
-        tool=call.tool,
-        arguments=call.arguments,
-        digest=call.digest,
-        request=call.request,
-        client=call.client,
-        effect=Effect.READ,
-        timeout_s=entry.timeout_s,
-        lane=None,
-        execution_id=execution_id,
-        intents=(),
-        position=position,
-        term=entry.term,
-        attempt=1,
-        executor=entry.executor,
-        status=entry.status,
-        timestamp_ms=entry.at_ms - int(entry.duration_ms),
-        clock_ms=clock_ms,
-        result=entry.result,
-        duration_ms=entry.duration_ms,
+        **standing,
     )
 
 

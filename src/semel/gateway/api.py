@@ -56,7 +56,7 @@ def api_routes(node: Observed, replica: Path, peers: ASGIApp) -> list[BaseRoute]
 
 
 def _filter(request: Request) -> Filter:
-    given = {name: value for name, value in request.query_params.items() if value and name != "follow"}
+    given = {name: value for name, value in request.query_params.items() if name != "follow"}
     unknown = given.keys() - set(Filter.__struct_fields__)
     if unknown:
         raise ValueError(f"no such filter: {', '.join(sorted(unknown))}; there are {Filter.__struct_fields__}")
@@ -74,7 +74,7 @@ def _filter(request: Request) -> Filter:
 async def _lines(node: Observed, replica: Path, wanted: Filter, *, follow: bool) -> AsyncIterator[bytes]:
     """Yield one JSON object a line: the history, then, if asked, what comes until the client goes away."""
     after = node.position
-    rows = history(replica, wanted)
+    rows = history(replica, wanted, upto=after if follow else None)
     while page := await asyncio.to_thread(lambda: list(islice(rows, PAGE_ROWS))):
         yield _encode(page)
     while follow:

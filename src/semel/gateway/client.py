@@ -6,14 +6,17 @@ Knows URLs, time limits and retries; what goes over the wire is the work of `end
 import asyncio
 import json
 import random
+import sys
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx2
 
-from semel.errors import ClusterError, NoLeader, Undecided, UsageError
+from semel.core.call import encode_arguments
+from semel.core.limits import Limits
+from semel.errors import BadArguments, CallError, ClusterError, NoLeader, SemelError, Undecided, UsageError
 from semel.gateway import meta
 from semel.gateway.answers import Answer, answer_of, read_answer
 from semel.gateway.endpoint import Endpoint, NotANode, NotConnected, Unreachable
@@ -23,6 +26,9 @@ __all__ = ["Answer", "Client", "answer_of", "connect"]
 _PAUSE_FIRST_S = 0.05
 _PAUSE_MAX_S = 0.5
 """The pause once every URL has failed; it doubles. A new leader is there in a fraction of a second."""
+
+_ANY_SIZE = Limits(arguments_bytes_max=sys.maxsize)
+"""How large arguments may be, a node says; here they only have to be JSON."""
 
 _IDLE_S = 60.0
 """How long an idle connection is kept; nodes keep theirs a little longer."""
@@ -35,6 +41,7 @@ def connect(
     caller: str | None = None,
     timeout_s: float = 60.0,
     attempt_timeout_s: float = 10.0,
+    connect_timeout_s: float = 15.0,
 ) -> "Client":
     """Return a client of the nodes at `urls`; connections are opened when they are needed.
 
@@ -43,9 +50,16 @@ def connect(
         caller: who asks, for the audit; the same key of two callers names two calls.
         timeout_s: how long a call may take over all its retries.
         attempt_timeout_s: how long one node may take before the next is asked, with the same key.
+        connect_timeout_s: how long there may be nobody at all to connect to before a call fails.
     """
     flat = [url for each in urls for url in ([each] if isinstance(each, str) else each)]
-    return Client(flat, caller=caller, timeout_s=timeout_s, attempt_timeout_s=attempt_timeout_s)
+    return Client(
+        flat,
+        caller=caller,
+        timeout_s=timeout_s,
+        attempt_timeout_s=attempt_timeout_s,
+        connect_timeout_s=connect_timeout_s,
+    )
 
 
 class Client:
@@ -58,6 +72,7 @@ class Client:
         caller: str | None = None,
         timeout_s: float = 60.0,
         attempt_timeout_s: float = 10.0,
+        connect_timeout_s: float = 15.0,
     ) -> None:
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=_IDLE_S)
         self._http = httpx2.AsyncClient(timeout=None, limits=limits)
@@ -67,6 +82,7 @@ class Client:
         self._caller = caller
         self._timeout_s = timeout_s
         self._attempt_timeout_s = attempt_timeout_s
+        self._connect_timeout_s = connect_timeout_s
 
     async def __aenter__(self) -> Self:
         return self
@@ -95,16 +111,27 @@ class Client:
         Raises:
             CallError: the call was refused, and nothing was run.
             ClusterError: no node gave an answer in time; the text names the key, with which a retry is safe.
+            UsageError: what answered is no semel node, and may have run the tool.
+            SemelError: no node that answered can go on; the text says why.
         """
+        given = dict(arguments or {})
+        encode_arguments(given, _ANY_SIZE)
         named = key if key is not None else str(uuid.uuid4())
         told = {meta.KEY: named} | ({} if self._caller is None else {meta.CALLER: self._caller})
 
         async def ask(endpoint: Endpoint) -> Answer:
-            raw = await endpoint.call(tool, arguments or {}, told)
+            try:
+                raw = await endpoint.call(tool, given, told)
+            except UnicodeEncodeError as error:
+                raise BadArguments(f"tool or key hold what is no text: {error}. Nothing was run") from error
             try:
                 return read_answer(raw)
             except (KeyError, ValueError) as error:
-                raise NotANode(f"it is an MCP server, but no semel node: its answer lacks {error}") from error
+                # Not a NotANode: the next node would run it once more.
+                raise UsageError(
+                    f"{endpoint.url} is an MCP server, but no semel node: its answer lacks {error}. It knows no keys, "
+                    f"and may have run {tool}"
+                ) from error
 
         return await self._try(ask, timeout_s=timeout_s, key=named)
 
@@ -160,27 +187,32 @@ class Client:
         """Ask one node after the other until one answers; the one that did is asked first the next time."""
         now = asyncio.get_running_loop().time
         limit_s = self._timeout_s if timeout_s is None else timeout_s
-        deadline = now() + limit_s
+        begun = heard = now()
+        deadline = begun + limit_s
         failures = _Failures()
         candidates = list(self._endpoints)
         pause_s = _PAUSE_FIRST_S
         while candidates:
             for endpoint in candidates:
                 left_s = deadline - now()
-                if left_s <= 0:
-                    raise failures.summed_up(limit_s, key)
+                if left_s <= 0 or now() - heard > self._connect_timeout_s:
+                    raise failures.summed_up(now() - begun, key)
                 try:
                     async with asyncio.timeout(min(left_s, self._attempt_timeout_s)):
                         value = await ask(endpoint)
-                except (TimeoutError, Unreachable, NotANode, ClusterError) as error:
+                except (CallError, UsageError):
+                    raise
+                except (TimeoutError, Unreachable, NotANode, SemelError) as error:
                     failures.add(endpoint, error)
+                    heard = heard if isinstance(error, NotConnected) else now()
                 else:
                     self._prefer(endpoint)
                     return value
+            failures.raise_if_broken(candidates)
             candidates = [each for each in candidates if each.url not in failures.for_good]
             await asyncio.sleep(max(0.0, min(pause_s * random.uniform(0.5, 1.0), deadline - now())))
             pause_s = min(2 * pause_s, _PAUSE_MAX_S)
-        raise ClusterError(f"no semel node answers: {failures}. Check the URLs. Nothing was run")
+        raise failures.no_node_left(key)
 
     def _prefer(self, endpoint: Endpoint) -> None:
         if self._endpoints[0] is not endpoint:
@@ -194,6 +226,7 @@ class _Failures:
     def __init__(self) -> None:
         self.for_good: set[str] = set()
         self._by_url: dict[str, str] = {}
+        self._broken: dict[str, SemelError] = {}
         self._in_the_dark = False
 
     def __str__(self) -> str:
@@ -204,16 +237,35 @@ class _Failures:
         self._by_url[endpoint.url] = "it did not answer in time" if isinstance(error, TimeoutError) else str(error)
         if isinstance(error, NotANode):
             self.for_good.add(endpoint.url)
+        self._broken.pop(endpoint.url, None)
+        if isinstance(error, SemelError) and not isinstance(error, ClusterError):
+            self._broken[endpoint.url] = error
         sent = isinstance(error, TimeoutError | Unreachable) and not isinstance(error, NotConnected)
-        self._in_the_dark |= sent or isinstance(error, Undecided)
+        self._in_the_dark |= sent or isinstance(error, Undecided) or endpoint.url in self._broken
+
+    def raise_if_broken(self, candidates: Sequence[Endpoint]) -> None:
+        """Raise what ails the nodes (their log, their replica) if that is all that any of them has to say."""
+        if all(each.url in self._broken for each in candidates):
+            raise self._broken[candidates[-1].url]
+
+    def no_node_left(self, key: str | None) -> ClusterError:
+        """Return the error for URLs at none of which there is a node, or not any more."""
+        happened = f"no semel node answers: {self}. Check the URLs."
+        if self._in_the_dark and key is not None:
+            return self._undecided(happened, key)
+        return ClusterError(f"{happened} Nothing was run")
 
     def summed_up(self, limit_s: float, key: str | None) -> ClusterError:
         """Return the error that says what happened, and what a retry of the call with `key` would do."""
-        happened = f"no answer within {limit_s:g} s: {self}."
+        happened = f"no answer within {limit_s:.1f} s: {self}."
         if key is None:
             return NoLeader(f"{happened} Try again later, or ask another node")
         if not self._in_the_dark:
             return NoLeader(f"{happened} Nothing was run; retrying with the key {key!r} is safe")
+        return self._undecided(happened, key)
+
+    @staticmethod
+    def _undecided(happened: str, key: str) -> Undecided:
         return Undecided(
             f"{happened} The call may have run or may yet run. Retrying with the key {key!r} is safe and tells; a new "
             "key is not"

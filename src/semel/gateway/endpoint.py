@@ -16,7 +16,7 @@ from mcp.shared.dispatcher import CallOptions, OnNotify, OnNotifyIntercept, OnRe
 from mcp.types.version import LATEST_MODERN_VERSION
 from pydantic import RootModel, ValidationError
 
-from semel.errors import UsageError, by_code
+from semel.errors import TooLarge, UsageError, by_code
 
 
 class Unreachable(Exception):
@@ -173,6 +173,8 @@ def _http_refusal(status: int, body: bytes) -> Exception:
         told = None
     if status == 400 and isinstance(told, dict) and isinstance(told.get("error"), str):
         return UsageError(told["error"])
+    if status == 413:
+        return TooLarge("the request is larger than a node reads: store the data elsewhere. Nothing was run")
     said = " ".join(body.decode(errors="replace").split())[:200]
     if status >= 500:
         return Unreachable(f"HTTP status {status}: {said}")

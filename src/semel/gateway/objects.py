@@ -20,6 +20,7 @@ from semel.core.call import Effect
 from semel.errors import TargetError
 from semel.gateway import meta
 from semel.gateway.declare import Declaration, declaration_of
+from semel.gateway.results import described
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ def _telling(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def told(error: Exception) -> ToolError:
         _log.warning("tool %s raised", function.__name__, exc_info=error)
-        return ToolError(f"{type(error).__name__}: {error}")
+        return ToolError(described(error))
 
     if inspect.iscoroutinefunction(function):
 

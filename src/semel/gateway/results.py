@@ -16,7 +16,15 @@ _ENVELOPE = "io.modelcontextprotocol/serverInfo"
 
 def failed(text: str, status: Status = Status.ERROR) -> Done:
     """Return the end of a run that gave no result of its own: `text` says what happened."""
-    return Done(status, _encoded({"content": [{"type": "text", "text": text}], "isError": True}))
+    return Done(status, _encoded({"content": [{"type": "text", "text": text}], "isError": True}, odd="replace"))
+
+
+def described(error: BaseException) -> str:
+    """Return the kind and the text of what a tool raised, whose own methods may raise as well."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return f"{type(error).__name__}, which cannot even say what it is"
 
 
 def ended(tool: str, result: dict[str, Any], limits: Limits) -> Done:
@@ -26,8 +34,9 @@ def ended(tool: str, result: dict[str, Any], limits: Limits) -> Done:
             f"{tool} asks its caller for more input ({result['resultType']}), which semel cannot pass on: "
             "a call is run once and has one outcome"
         )
+    is_error = result.get("isError") is True
     try:
-        encoded = _encoded(_without_envelope(result))
+        encoded = _encoded(_without_envelope(result), odd="replace" if is_error else "strict")
     except (TypeError, ValueError, RecursionError) as error:
         return failed(f"{tool} ran, and what it returned is not JSON: {error}")
     if len(encoded) > limits.result_bytes_max:
@@ -35,7 +44,7 @@ def ended(tool: str, result: dict[str, Any], limits: Limits) -> Done:
             f"{tool} ran, and its result is {len(encoded):,} bytes of JSON, more than the {limits.result_bytes_max:,} "
             "that can be kept: let it store the data elsewhere and return its name"
         )
-    return Done(Status.ERROR if result.get("isError") is True else Status.OK, encoded)
+    return Done(Status.ERROR if is_error else Status.OK, encoded)
 
 
 def _without_envelope(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,5 +53,9 @@ def _without_envelope(result: Mapping[str, Any]) -> dict[str, Any]:
     return {**bare, "_meta": meta} if meta else bare
 
 
-def _encoded(value: dict[str, Any]) -> msgspec.Raw:
-    return msgspec.Raw(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode())
+def _encoded(value: dict[str, Any], *, odd: str) -> msgspec.Raw:
+    """Return `value` as JSON; `odd` says what becomes of half characters (surrogates), which UTF-8 does not have.
+
+    The text of an error may have some, where it names a file for one, and is told with a ? in their place.
+    """
+    return msgspec.Raw(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(errors=odd))

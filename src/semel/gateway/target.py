@@ -35,11 +35,11 @@ class Target:
         for each in objects:
             if declaration_of(each) is None:
                 raise TargetError(
-                    f"{each!r} cannot be served: Target.of takes one MCP server, or functions marked with @semel.tool"
+                    f"{each!r} cannot be served: semel serves one MCP server, or functions marked with @semel.tool"
                 )
         functions = [each for each in objects if callable(each)]
         if not functions:
-            raise TargetError("Target.of() has nothing to serve: give it an MCP server, or marked functions")
+            raise TargetError("there is nothing to serve: give it an MCP server, or marked functions")
         return cls("functions", {"functions": InProcess(serve_functions(functions, name="functions", place="here"))})
 
 
@@ -51,7 +51,7 @@ def load_target(text: str) -> Target:
     Raises:
         TargetError: there is no such file, it does not load, or it holds nothing to serve.
     """
-    file, object_name = _split(text)
+    file, object_name = split_target(text)
     path = Path(file).expanduser()
     if path.suffix not in (".py", ".json"):
         raise TargetError(
@@ -64,7 +64,7 @@ def load_target(text: str) -> Target:
     return Target(text, {path.stem: InProcess(load_python(path.resolve(), object_name))})
 
 
-def _split(text: str) -> tuple[str, str | None]:
+def split_target(text: str) -> tuple[str, str | None]:
     """Return the file's name and the object's, if `text` has one behind a colon."""
     file, colon, object_name = text.rpartition(":")
     return (file, object_name) if colon and file.endswith(".py") else (text, None)

@@ -24,7 +24,7 @@ from semel.gateway import meta
 from semel.gateway.catalogue import Catalogue, Entry, make_entry
 from semel.gateway.declare import CURRENT, CurrentCall
 from semel.gateway.loopthread import LoopThread
-from semel.gateway.results import ended, failed
+from semel.gateway.results import described, ended, failed
 from semel.gateway.target import Target
 from semel.gateway.upstream import ConnectionGone, Upstream
 from semel.node.tools import Attempt, Done, Gone
@@ -205,9 +205,9 @@ class McpToolbox:
                 raise
             return failed(f"{tool} cancelled itself")
         except (SystemExit, KeyboardInterrupt) as error:
-            return failed(f"{tool} tried to end the process ({error!r}), which a tool cannot")
+            return failed(f"{tool} tried to end the process ({described(error)}), which a tool cannot")
         except BaseException as error:  # whatever else a tool may throw, the thread lives on
-            return failed(f"{tool} failed: {type(error).__name__}: {error}")
+            return failed(f"{tool} failed: {described(error)}")
         finally:
             self._performing -= 1
 

@@ -23,8 +23,8 @@ MESSAGE_BYTES_MAX = 32 * 2**20
 """A forward carries a call's arguments, which have a limit of their own below this."""
 HELLO_TIMEOUT_S = 1.0
 """A process that accepts and says nothing for this long is stalled; its missing pulse tells the rest."""
-RECONNECT_S = (0.0, 0.02, 0.1, 0.5)
-"""Waits before the first, second, … attempt; a dead process refuses the very first."""
+RECONNECT_S = (0.0, 0.01, 0.02, 0.05, 0.1)
+"""Waits before the first, second, … attempt; a dead process refuses at once, and a cut connection is soon mended."""
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -93,20 +93,24 @@ class Peers:
     # The side that connects.
 
     async def _keep_link(self, leader: Leader, outbox: Outbox) -> None:
-        attempt = 0
+        """Keep a connection to the leader; one that was open, broke and is refused now tells that it is gone.
+
+        A leader that was never reached may only be behind a wall; its pulse tells whether it lives.
+        """
+        attempt, met = 0, asyncio.Event()
         while True:
             await asyncio.sleep(RECONNECT_S[min(attempt, len(RECONNECT_S) - 1)])
             attempt += 1
             try:
-                if await self._converse(leader, outbox):
-                    attempt = 0
+                await self._converse(leader, outbox, met)
             except (ConnectionRefusedError, InvalidHandshake, InvalidURI):
-                self._listener.lost(leader.node)
+                if met.is_set():
+                    self._listener.lost(leader.node)
             except (OSError, TimeoutError, WebSocketException, ValueError):
                 pass  # cut or stalled: the log and the pulse decide what that means
 
-    async def _converse(self, leader: Leader, outbox: Outbox) -> bool:
-        """Exchange messages with the leader until the connection ends; return whether it was the leader."""
+    async def _converse(self, leader: Leader, outbox: Outbox, met: asyncio.Event) -> None:
+        """Exchange messages with the leader until the connection ends; set `met` once it was the leader indeed."""
         async with connect(
             f"ws{leader.url.removeprefix('http')}/peer",
             compression=None,
@@ -121,7 +125,8 @@ class Peers:
                 answer = decode_message(await socket.recv())
             if not isinstance(answer, Hello) or answer.node != leader.node:
                 self._listener.lost(leader.node)
-                return False
+                return
+            met.set()
             self._listener.found(leader.node)
             writer = asyncio.create_task(_drain(outbox, socket.send))
             try:
@@ -130,7 +135,6 @@ class Peers:
             finally:
                 writer.cancel()
                 await asyncio.wait([writer])
-            return True
 
     # The side that accepts.
 

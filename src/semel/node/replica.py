@@ -5,12 +5,14 @@ of truth: what it lacks is folded again from the log, so its commits need no fsy
 One process writes it; audit queries read it through connections of their own.
 """
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -45,6 +47,13 @@ CREATE TABLE evidence (
 CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), totals TEXT NOT NULL);
 """
 
+_ADDED_SCHEMA = """
+CREATE TABLE IF NOT EXISTS last_entry (
+    one INTEGER PRIMARY KEY CHECK (one = 1), position INTEGER NOT NULL, digest TEXT NOT NULL
+);
+"""
+"""What replicas of the same format got later; older ones get it when they are opened."""
+
 COLUMNS = (
     "execution_id, caller, key, tool, arguments, digest, request, client, effect, timeout_s, lane, intents, position, "
     "term, attempt, executor, incarnation, outcome, timestamp_ms, clock_ms, result, duration_ms, reason, forgotten"
@@ -57,6 +66,19 @@ ON CONFLICT (execution_id) DO UPDATE SET intents = excluded.intents, position = 
     incarnation = excluded.incarnation, outcome = excluded.outcome, clock_ms = excluded.clock_ms,
     result = excluded.result, duration_ms = excluded.duration_ms, reason = excluded.reason
 """
+
+
+@dataclass(frozen=True, slots=True)
+class LastEntry:
+    """An entry as the log had it when it was folded, to know it again."""
+
+    position: int
+    digest: str
+
+    @classmethod
+    def of(cls, position: int, data: bytes) -> Self:
+        """Return the mark of the entry that stands at `position`."""
+        return cls(position, hashlib.sha256(data).hexdigest())
 
 
 class Replica:
@@ -87,6 +109,7 @@ class Replica:
         if not tables:
             header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
             connection.executescript(f"BEGIN; {_SCHEMA} {header} COMMIT;")
+        connection.executescript(_ADDED_SCHEMA)
         connection.execute("BEGIN")
 
     @contextmanager
@@ -105,9 +128,20 @@ class Replica:
             row = self._connection.execute("SELECT totals FROM state").fetchone()
         return msgspec.json.decode(row[0], type=Totals) if row else None
 
-    def commit(self, totals: Totals) -> None:
-        """Make everything kept since the last commit, and `totals`, one whole step."""
+    def last_entry(self) -> LastEntry | None:
+        """Return the last entry that was folded at the last commit, or None if that is not known."""
         with self._guard():
+            row = self._connection.execute("SELECT position, digest FROM last_entry").fetchone()
+        return LastEntry(*row) if row else None
+
+    def commit(self, totals: Totals, last: LastEntry | None = None) -> None:
+        """Make everything kept since the last commit, and `totals`, one whole step; `last` is what was folded last."""
+        with self._guard():
+            if last is not None:
+                self._connection.execute(
+                    "INSERT OR REPLACE INTO last_entry (one, position, digest) VALUES (1, ?, ?)",
+                    (last.position, last.digest),
+                )
             encoded = msgspec.json.encode(totals).decode()
             self._connection.execute("INSERT OR REPLACE INTO state (one, totals) VALUES (1, ?)", (encoded,))
             self._connection.execute("COMMIT")

@@ -55,6 +55,7 @@ from semel.errors import (
     ClusterMismatch,
     Conflict,
     Draining,
+    LogDamaged,
     LogUnavailable,
     ReplicaError,
     SemelError,
@@ -63,7 +64,7 @@ from semel.errors import (
 from semel.log.protocol import Log
 from semel.node.backend import Reply
 from semel.node.peers import Peers
-from semel.node.replica import Replica
+from semel.node.replica import LastEntry, Replica
 from semel.node.status import Beat, cluster_status
 from semel.node.tools import Attempt, Gone, Toolbox
 
@@ -108,6 +109,7 @@ class Runtime:
         self._requests = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._beats: dict[str, Beat] = {}
+        self._last: LastEntry | None = None
 
     # Life.
 
@@ -160,7 +162,8 @@ class Runtime:
         first = (await anext(stream)).entries[0]
         await stream.aclose()
         founded = decode_entry(1, first)
-        assert isinstance(founded, Founded)
+        if not isinstance(founded, Founded):
+            raise LogDamaged("the log does not begin with the founding of a cluster: restore it from a copy")
         if founded.cluster != self.identity.cluster:
             raise ClusterMismatch(
                 f"the log belongs to the cluster {founded.cluster!r}, and this node is of {self.identity.cluster!r}: "
@@ -170,6 +173,22 @@ class Runtime:
             raise ReplicaError(
                 f"this node's replica is of another log than this one (both of a cluster {founded.cluster!r}): "
                 "name the right --log, or move the node's folder away"
+            )
+        await self._check_history()
+
+    async def _check_history(self) -> None:
+        """Find out whether the log still has the entry that this node folded last: it may be an older copy, grown."""
+        last = self._replica.last_entry()
+        if last is None or last.position != self._decider.ledger.position:
+            return
+        stream = self._log.follow(last.position - 1)
+        found = (await anext(stream)).entries[0]
+        await stream.aclose()
+        if LastEntry.of(last.position, found) != last:
+            raise ReplicaError(
+                f"this node's replica and the log have different histories: another entry stands at position "
+                f"{last.position} than the one that this node read there. An older copy of the log was put in its "
+                "place, perhaps. Restore the right log; or, to lose what it does not have, move the node's folder away"
             )
 
     # What the gateway asks.
@@ -216,7 +235,7 @@ class Runtime:
     def _call(self, tool: str, arguments: dict[str, Any], key: str | None, caller: str, client: str) -> Call:
         key = secrets.token_hex(16) if key is None else key
         check_key(key, self.limits)
-        check_key(caller, self.limits)
+        check_key(caller, self.limits, "caller's name")
         encoded = encode_arguments(arguments, self.limits)
         self._requests += 1
         return Call(
@@ -271,7 +290,8 @@ class Runtime:
         try:
             outputs = self._decider.step(given, now())
             if ledger.position != position:
-                self._replica.commit(ledger.totals)
+                last = self._last if self._last is not None and self._last.position == ledger.position else None
+                self._replica.commit(ledger.totals, last)
                 self.changed.set()
                 self.changed = asyncio.Event()
         except SemelError as error:
@@ -325,6 +345,8 @@ class Runtime:
                 await asyncio.sleep(PROPOSE_AGAIN_S[min(attempt, len(PROPOSE_AGAIN_S) - 1)])
                 attempt += 1
         self._note_trouble(None)
+        if committed:
+            self._last = LastEntry.of(after + len(encoded), encoded[-1])
         self._step(Appended(after, committed))
 
     def _note_trouble(self, trouble: str | None) -> None:
@@ -359,6 +381,7 @@ class Runtime:
                 entries = tuple(
                     decode_entry(position, data) for position, data in enumerate(batch.entries, batch.first)
                 )
+                self._last = LastEntry.of(batch.last, batch.entries[-1])
                 self._step(Committed(batch.first, entries))
                 await asyncio.sleep(0)  # a long replay lets others have their turn
 

@@ -16,8 +16,8 @@ from semel.sim.chronicle import Chronicle, Life
 from semel.sim.history import Asked, Checkpoint, Start
 from semel.sim.world import Run
 
-ELECTIONS_MAX = 8
-"""More of them in half a second are no storm's doing."""
+ELECTIONS_MAX = 20
+"""More of them in half a second are no storm's doing: it declares a peer lost falsely every 40 ms at most."""
 
 
 def judge(run: Run) -> list[str]:

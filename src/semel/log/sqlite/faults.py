@@ -38,20 +38,20 @@ def primary_code(error: sqlite3.Error) -> int:
 def _database_fault(error: sqlite3.Error, path: Path) -> LogError:
     match primary_code(error):
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return LogUnavailable(f"another process holds {path} locked; propose again")
+            return LogUnavailable(f"another process holds the log {path} locked; it is tried again")
         case sqlite3.SQLITE_FULL:
-            return LogUnavailable(f"the disk that holds {path} is full; free space, then propose again")
+            return LogUnavailable(f"the disk that holds the log {path} is full: free space; it is tried again")
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
             return LogReadOnly(f"{path} cannot be written by this user: {error}")
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_ERROR:
             # SQLITE_ERROR comes of our own fixed statements only if the tables are not as we made them.
             return LogDamaged(f"{path} is damaged ({error}); restore it from a copy")
         case _:
-            return LogUnavailable(f"{path} could not be used ({error}); propose again")
+            return LogUnavailable(f"the log {path} cannot be used just now: {error}")
 
 
 def _file_fault(error: OSError, path: Path) -> LogError:
     place = error.filename or path
     if error.errno in _NEVER_WRITABLE:
         return LogReadOnly(f"the log cannot be written at {place}: {error.strerror}")
-    return LogUnavailable(f"{place} could not be used ({error.strerror}); propose again")
+    return LogUnavailable(f"the log cannot be used at {place}: {error.strerror}")

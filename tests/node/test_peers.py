@@ -1,0 +1,117 @@
+"""Peers find the leader, carry messages, notice a death at once, and do not take a wall for one."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import msgspec
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+
+from semel.core.call import Call, CallId, NodeId
+from semel.core.ledger import Leader
+from semel.core.message import Forward, Hello, Refusal, Refuse
+from semel.errors import Busy
+from semel.gateway.http import serve_http
+from semel.node.peers import Peers
+
+pytestmark = pytest.mark.anyio
+
+LEADER, FOLLOWER = NodeId("n1", "a"), NodeId("n2", "b")
+CALL = Call(id=CallId("shop", "k"), tool="charge", arguments=msgspec.Raw(b"{}"), digest="d", request="r")
+
+
+class Ear:
+    """A listener that remembers what it is told."""
+
+    def __init__(self, node: NodeId, cluster: str = "c") -> None:
+        self.node, self.cluster = node, cluster
+        self.heard: asyncio.Queue[object] = asyncio.Queue()
+
+    def hello(self) -> Hello:
+        return Hello(self.cluster, self.node)
+
+    def received(self, sender: NodeId, message: Forward | Refuse) -> None:
+        self.heard.put_nowait((sender, message))
+
+    def lost(self, node: NodeId) -> None:
+        self.heard.put_nowait(("lost", node))
+
+    def found(self, node: NodeId) -> None:
+        self.heard.put_nowait(("found", node))
+
+    async def next(self) -> object:
+        async with asyncio.timeout(10):
+            return await self.heard.get()
+
+
+@asynccontextmanager
+async def serving(peers: Peers, port: int = 0) -> AsyncIterator[int]:
+    app = Starlette(routes=[WebSocketRoute("/peer", peers)])
+    async with serve_http(app, "127.0.0.1", port) as bound:
+        yield bound
+
+
+def leader_at(port: int, node: NodeId = LEADER) -> Leader:
+    return Leader(node, f"http://127.0.0.1:{port}", 2)
+
+
+async def test_a_forward_reaches_the_leader_and_its_refusal_comes_back() -> None:
+    ear, other = Ear(LEADER), Ear(FOLLOWER)
+    peers, follower = Peers(ear), Peers(other)
+    async with serving(peers) as port:
+        follower.follow(leader_at(port))
+        follower.send(LEADER, Forward(CALL, 1))  # before there is a connection: it waits for one
+        assert await other.next() == ("found", LEADER)
+        assert await ear.next() == (FOLLOWER, Forward(CALL, 1))
+        refusal = Refuse(CALL.id, 1, Refusal(Busy.code, "full"))
+        peers.send(FOLLOWER, refusal)
+        assert await other.next() == (LEADER, refusal)
+        await follower.close()
+
+
+async def test_a_leader_that_was_met_and_is_refused_now_is_lost() -> None:
+    ear, follower = Ear(FOLLOWER), None
+    async with serving(Peers(Ear(LEADER))) as port:
+        follower = Peers(ear)
+        follower.follow(leader_at(port))
+        assert await ear.next() == ("found", LEADER)
+    assert await ear.next() == ("lost", LEADER)
+    await follower.close()
+
+
+async def test_a_leader_that_was_never_reached_is_not_taken_for_dead() -> None:
+    ear = Ear(FOLLOWER)
+    async with serving(Peers(Ear(LEADER))) as port:
+        pass
+    follower = Peers(ear)
+    follower.follow(leader_at(port))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.3):  # a bound on how long it is watched, in which it knocks several times
+            raise AssertionError(await ear.heard.get())
+    async with serving(Peers(Ear(LEADER)), port):
+        assert await ear.next() == ("found", LEADER)
+        await follower.close()
+
+
+async def test_another_life_of_the_leader_at_its_address_means_that_the_first_is_over() -> None:
+    ear = Ear(FOLLOWER)
+    async with serving(Peers(Ear(NodeId("n1", "later")))) as port:
+        follower = Peers(ear)
+        follower.follow(leader_at(port))
+        assert await ear.next() == ("lost", LEADER)
+        await follower.close()
+
+
+async def test_a_node_of_another_cluster_is_turned_away() -> None:
+    ear, other = Ear(LEADER), Ear(FOLLOWER, "another")
+    async with serving(Peers(ear)) as port:
+        follower = Peers(other)
+        follower.follow(leader_at(port))
+        follower.send(LEADER, Forward(CALL, 1))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.3):  # as above
+                raise AssertionError(await ear.heard.get())
+        await follower.close()
+    assert ear.heard.empty()
