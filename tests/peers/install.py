@@ -79,6 +79,8 @@ def debian(name: str, package: str, holding: str) -> Path:
         return Path("/")
     if _holds(folder, (package,)):
         return folder
+    if os.geteuid() == 0:
+        run("apt-get", "update", "-qq")  # a machine without these lists, or with old ones, finds no package
     planned = run("apt-get", "install", "--simulate", "--no-install-recommends", package)
     missing = re.findall(r"^Inst (\S+)", planned, flags=re.MULTILINE)
     shutil.rmtree(folder, ignore_errors=True)
@@ -87,6 +89,8 @@ def debian(name: str, package: str, holding: str) -> Path:
     for archive in sorted(folder.glob("*.deb")):
         run("dpkg", "--extract", archive, folder)
         archive.unlink()
+    if not any(folder.glob(holding)):
+        raise NotInstallable(f"Debian's {package} holds no {holding}")
     _mark(folder, (package,))
     return folder
 
