@@ -6,10 +6,10 @@ SEEDS   ?= 20000
 MINUTES ?= 1
 LOG     ?= sqlite
 
-.PHONY: help demo test check lint types imports sim mutants fire chaos million readme lock clean
+.PHONY: help demo test check lint types imports sim mutants fire chaos chaos-peers million readme lock clean
 
 help:  ## show what there is to make
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 demo: $(READY)  ## three nodes, real clients, a killed leader: the main job, on the embedded log
 	@$(BIN)/semel demo
@@ -50,11 +50,14 @@ chaos: $(READY)  ## real nodes and clients under a nemesis for MINUTES=1, SEED=a
 readme: $(READY)  ## put the demo's real output into the README
 	scripts/readme $(BIN)/semel
 
+chaos-peers: $(READY)  ## the same fire on Restate, DBOS, Temporal, Celery and semel; writes docs/GUARANTEES.md
+	@$(BIN)/python -m tests.peers
+
 lock:  ## choose newest versions of all dependencies and pin them
 	scripts/lock
 
 clean:
-	rm -rf $(VENV) .coverage* .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .peers .coverage* .pytest_cache .mypy_cache .ruff_cache
 
 $(READY): requirements.lock pyproject.toml scripts/setup
 	@scripts/setup $(VENV)
