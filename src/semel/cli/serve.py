@@ -5,6 +5,7 @@ Knows processes: signals, stdout and stderr, exit codes. What a node is and does
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -221,6 +222,7 @@ async def _live(node: "Node", options: Options, signals: Signals, wire: "Wire | 
     try:
         if not await _unless_asked_to_go(node.start(), signals):
             return
+        gc.freeze()  # what is there now stays; going through it again and again would stop the node, pulse and all
         try:
             await _unless_asked_to_go(_serve_to_the_end(node, wire), signals)
         finally:
