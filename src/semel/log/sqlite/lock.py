@@ -7,7 +7,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from semel.errors import LogUnavailable
@@ -39,7 +39,7 @@ class FileLock:
         pause_s = _PAUSE_FIRST_S
         while not self._taken():
             if time.monotonic() >= give_up:
-                raise LogUnavailable(f"another process has held the log's lock {self._path} for over {patience_s:g} s")
+                raise LogUnavailable(f"{self._holder()} has held the log's lock {self._path} for over {patience_s:g} s")
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, _PAUSE_MAX_S)
         try:
@@ -65,6 +65,22 @@ class FileLock:
             return os.path.samestat(os.fstat(self._file), self._path.stat())
         except OSError:
             return False
+
+    def _holder(self) -> str:
+        """Return who has the lock, and what to do if that process is stopped; as far as /proc tells."""
+        with suppress(OSError, ValueError, IndexError):
+            inode = os.fstat(self._file).st_ino
+            for line in Path("/proc/locks").read_text().splitlines():
+                fields = line.split()
+                if fields[1] == "FLOCK" and int(fields[5].rpartition(":")[2]) == inode:
+                    process = Path("/proc", fields[4])
+                    name, state = (process / "stat").read_text().partition("(")[2].rpartition(")")[::2]
+                    stopped = state.split()[0] in "Tt"
+                    advice = (
+                        ", which is stopped (let it go on with kill -CONT, or end it with kill -9)," if stopped else ""
+                    )
+                    return f"process {fields[4]} ({name}){advice}"
+        return "another process"
 
     def close(self) -> None:
         """Give back the file."""
