@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from semel.errors import LogUnavailable
+from semel.forks import closes, keep_from_children
 
 _PAUSE_FIRST_S = 0.0001
 _PAUSE_MAX_S = 0.002
@@ -24,7 +25,9 @@ class FileLock:
         self._file = self._open()
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        keep_from_children(file)
+        return file
 
     @contextmanager
     def held(self, patience_s: float) -> Iterator[None]:
@@ -56,6 +59,7 @@ class FileLock:
             return True
         # Someone deleted the file: the others lock the one that took its place, and so must we.
         replacement = self._open()
+        closes(self._file)
         os.close(self._file)
         self._file = replacement
         return False
@@ -84,4 +88,5 @@ class FileLock:
 
     def close(self) -> None:
         """Give back the file."""
+        closes(self._file)
         os.close(self._file)
