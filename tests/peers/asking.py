@@ -33,7 +33,8 @@ class Asker:
         return cls(process)
 
     async def ask(self, key: str, amount: int) -> Answer:
-        number, answer = next(self._numbers), asyncio.get_running_loop().create_future()
+        number = next(self._numbers)
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"number": number, "key": key, "amount": amount}).encode() + b"\n")

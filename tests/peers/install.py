@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.peers.peer import NotInstallable
@@ -25,9 +26,9 @@ TEMPORAL_SDK = "1.35.0"
 CELERY = "5.7.0"
 
 
-def run(*command: str | Path, folder: Path | None = None, **more: str) -> str:
+def run(*command: str | Path, folder: Path | None = None, more: Mapping[str, str] | None = None) -> str:
     """Run a command to its end and return what it printed."""
-    env = {**os.environ, "SCARF_ANALYTICS": "false", **more}
+    env = {**os.environ, "SCARF_ANALYTICS": "false", **(more or {})}
     try:
         done = subprocess.run(  # a fixed command, no shell
             [*map(str, command)], cwd=folder, env=env, capture_output=True, text=True, timeout=LIMIT_S, check=True

@@ -26,7 +26,7 @@ class OnCelery(OnWorkers):
         self._bin = venv("celery", f"celery[redis]=={CELERY}")
         self._root = debian("redis", "redis-server", holding="usr/bin/redis-server")
         self._redis = self._root / "usr/bin/redis-server"
-        version = run(self._redis, "--version", **libraries(self._root))
+        version = run(self._redis, "--version", more=libraries(self._root))
         return f"Celery {CELERY}, Redis {version.split('v=')[1].split()[0]}"
 
     async def serve(self, folder: Path) -> None:

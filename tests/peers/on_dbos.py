@@ -29,7 +29,7 @@ class OnDBOS(OnWorkers):
         self._bin = venv("dbos", f"dbos=={DBOS}")
         self._root = debian("postgresql", "postgresql", holding=SERVER)
         self._postgres = max(self._root.glob(SERVER)).parent
-        version = run(self._postgres / "postgres", "--version", **libraries(self._root)).split()[2]
+        version = run(self._postgres / "postgres", "--version", more=libraries(self._root)).split()[2]
         return f"DBOS {DBOS}, PostgreSQL {version}"
 
     async def serve(self, folder: Path) -> None:

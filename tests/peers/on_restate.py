@@ -27,7 +27,8 @@ class OnRestate:
         "Restate: the header `idempotency-key` "
         "([docs](https://docs.restate.dev/services/invocation/http)), the tool in `ctx.run`; three nodes, replication "
         "to two ([docs](https://docs.restate.dev/server/deploy/cluster)); one service process. "
-        "At most once, as near as it comes: `maxAttempts: 1` with `onMaxAttempts: kill`."
+        "At most once, as near as it comes: `maxAttempts: 1` with `onMaxAttempts: kill`. "
+        "A node just started may say that it knows no such service; it is asked again."
     )
 
     def __init__(self, title: str, target: Literal["node", "service"], attempts: int = 0) -> None:
@@ -137,7 +138,10 @@ def ask(url: str, body: object, headers: dict[str, str]) -> Answer:
         return Answer("ok", json.loads(post(url, body, headers)))
     except urllib.error.HTTPError as error:
         text = error.read().decode()
-        if error.code in (429, 502, 503, 504):
+        starting = (
+            error.code == 404 and '"source":"ingress"' in text
+        )  # a node just started may not know the service yet
+        if starting or error.code in (429, 502, 503, 504):
             raise Unreachable(text) from error
         if '"source":"invocation"' in text:  # the tool never fails by itself: this is an invocation that was broken off
             return Answer("in_doubt", json.loads(text)["message"])
