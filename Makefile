@@ -1,10 +1,12 @@
 # Two commands do everything: `make demo` and `make test`. Both set up what they need.
-VENV   := .venv
-BIN    := $(VENV)/bin
-READY  := $(VENV)/.ready
-SEEDS  ?= 20000
+VENV    := .venv
+BIN     := $(VENV)/bin
+READY   := $(VENV)/.ready
+SEEDS   ?= 20000
+MINUTES ?= 1
+LOG     ?= sqlite
 
-.PHONY: help demo test check lint types imports sim mutants fire million readme chaos-peers lock clean
+.PHONY: help demo test check lint types imports sim mutants fire chaos chaos-peers million readme lock clean
 
 help:  ## show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -41,6 +43,9 @@ million: $(READY)  ## restart a node whose log has a million calls
 
 fire: $(READY)  ## kill -9 of the leader under load, twenty times over, with its figures
 	$(BIN)/python -m tests.processes.fire
+
+chaos: $(READY)  ## real nodes and clients under a nemesis for MINUTES=1, SEED=any, LOG=sqlite; then the judge
+	$(BIN)/python -m tests.chaos.run --minutes $(MINUTES) --log $(LOG) $(if $(SEED),--seed $(SEED))
 
 readme: $(READY)  ## put the demo's real output into the README
 	scripts/readme $(BIN)/semel

@@ -1,6 +1,7 @@
 """The public names: few, documented, and enough to serve and call tools from a program."""
 
 import asyncio
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,17 @@ async def test_every_public_name_is_there_and_documented() -> None:
         assert getattr(semel, name).__doc__
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = semel.nothing
+
+
+async def test_a_log_that_another_process_holds_is_waited_for_at_the_start(tmp_path: Path) -> None:
+    log = f"sqlite://{tmp_path}/log.db"
+    async with semel.Node(charge, log=log, listen="127.0.0.1:0"):
+        pass
+    with (tmp_path / "log.db-lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        node = semel.Node(charge, log=log, listen="127.0.0.1:0")
+        starting = asyncio.create_task(node.start())
+        done, _ = await asyncio.wait([starting], timeout=1.5)  # longer than one attempt waits
+        assert not done
+    await asyncio.wait_for(starting, 10)
+    await node.stop()

@@ -5,18 +5,21 @@ Decides nothing that a part decides; knows in which order they come up and go do
 
 import asyncio
 import hashlib
+import itertools
+import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 
 from semel.core.call import NodeId
 from semel.core.decider import Identity
 from semel.core.limits import Limits
-from semel.errors import ListenError, NoLeader, SemelError, UsageError
+from semel.errors import ListenError, LogUnavailable, NoLeader, SemelError, UsageError
 from semel.gateway.api import api_routes
 from semel.gateway.client import Answer, answer_of
 from semel.gateway.http import make_app, serve_http
@@ -25,6 +28,8 @@ from semel.gateway.stdio import Wire, serve_stdio
 from semel.gateway.target import Target, load_target, split_target
 from semel.gateway.toolbox import McpToolbox
 from semel.log.engines import open_log
+from semel.log.memory import MemoryLog
+from semel.log.sqlite import SqliteLog
 from semel.node.backend import Reply
 from semel.node.peers import MESSAGE_BYTES_MAX
 from semel.node.place import take_place
@@ -33,8 +38,13 @@ from semel.node.runtime import Runtime
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8420
+OPENINGS_MAX = 10
+OPEN_AGAIN_S = 0.5
+"""A log that is held or full at the start is tried so often, a second and a half apart; then somebody has to look."""
 PORTS_TRIED = 100
 """Without an address to listen on, the first free port of so many from 8420 on is taken."""
+
+logger = logging.getLogger("semel")
 
 _STARTING = "this node is starting. Nothing was run; retrying with the same key is safe"
 
@@ -56,6 +66,7 @@ class Node:
         log: the log's URL; the default is an embedded one in the user's data directory.
         name: the node's name; the default is node-1, or the next that is free on this machine.
         listen: `HOST:PORT`; port 0 takes any free one. The default is the first free port from 8420 on, on loopback.
+        advertise: the URL at which other nodes reach this one, if not where it listens: behind a proxy, in a container.
         cluster: the name of the cluster that the log belongs to, or is founded as.
         data: the folder for replicas; the default is beside the log.
         keys: further names in a request's `_meta` that may hold its idempotency key.
@@ -71,6 +82,7 @@ class Node:
         log: str | None = None,
         name: str | None = None,
         listen: str | None = None,
+        advertise: str | None = None,
         cluster: str = "semel",
         data: Path | None = None,
         keys: Sequence[str] = (),
@@ -86,6 +98,7 @@ class Node:
         """Once started: done when the node cannot go on, with the reason."""
         self._target = target
         self._listen = listen
+        self._advertised = None if advertise is None else _checked_url(advertise)
         self._cluster = cluster
         self._data = data
         self._keys = (*KEYS_OF_CLIENTS, *keys)
@@ -121,7 +134,7 @@ class Node:
         await toolbox.start()
         self._parts.push_async_callback(toolbox.close)
 
-        log = await open_log(self.log_url)
+        log = await _open_patiently(self.log_url)
         self._parts.push_async_callback(log.close)
         place = take_place(self._data or log.home, self.name or None)
         self._parts.callback(place.leave)
@@ -132,18 +145,20 @@ class Node:
         door = self._door = _Door(toolbox)
         routes = api_routes(door, place.replica, door)
         host, ports = _address(self._listen)
-        app = make_app(self._server(), door.readiness, routes=routes, hosts=[host])
+        app = make_app(self._server(), door.readiness, routes=routes, hosts=[host, *self._advertised_hosts()])
         port = await self._serve(app, host, ports)
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
-        identity = Identity(
-            NodeId(self.name, secrets.token_hex(4)), self.url, self._cluster, cluster_id=secrets.token_hex(8)
-        )
+        me, url = NodeId(self.name, secrets.token_hex(4)), self._advertised or self.url
+        identity = Identity(me, url, self._cluster, cluster_id=secrets.token_hex(8))
         runtime = Runtime(log=log, replica=replica, toolbox=toolbox, identity=identity, limits=self._limits)
         self.failed = runtime.failed
         door.open(runtime)
         self._parts.push_async_callback(runtime.stop)
         await runtime.start()
+
+    def _advertised_hosts(self) -> list[str]:
+        return [] if self._advertised is None else [urlsplit(self._advertised).hostname or ""]
 
     async def _serve(self, app: Any, host: str, ports: Sequence[int]) -> int:
         for port in ports:
@@ -265,6 +280,19 @@ def _target(given: object) -> Target:
             return Target.of(given)
 
 
+async def _open_patiently(url: str) -> MemoryLog | SqliteLog:
+    """Open a log that another process may hold for a while: a stopped one, or one that is about to die."""
+    for attempt in itertools.count(1):
+        try:
+            return await open_log(url)
+        except LogUnavailable as error:
+            if attempt == OPENINGS_MAX:
+                raise
+            logger.warning("%s (attempt %d of %d)", error, attempt, OPENINGS_MAX)
+            await asyncio.sleep(OPEN_AGAIN_S)
+    raise AssertionError("unreachable")
+
+
 def _address(listen: str | None) -> tuple[str, Sequence[int]]:
     """Return the host and the ports to try of `HOST:PORT`, `[HOST]:PORT`, `:PORT` or `PORT`."""
     if listen is None:
@@ -273,3 +301,15 @@ def _address(listen: str | None) -> tuple[str, Sequence[int]]:
     if not port.isdecimal() or int(port) > 65535:
         raise UsageError(f"{listen!r} is no address to listen on: write HOST:PORT, such as 127.0.0.1:8420")
     return host.strip("[]") or DEFAULT_HOST, (int(port),)
+
+
+def _checked_url(url: str) -> str:
+    """Return a URL that peers can use as it is: http or https, a host, perhaps a port, and nothing after it."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None:
+        raise UsageError(f"{url!r} cannot be advertised: write http://HOST:PORT, as other nodes reach this one")
+    return url.rstrip("/")

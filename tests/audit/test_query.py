@@ -50,7 +50,7 @@ def path(tmp_path: Path) -> Path:
     ledger = Ledger(replica)
     for position, entry in enumerate(HISTORY, 1):
         ledger.apply(position, entry)
-    replica.commit(ledger.totals)
+    replica.commit(ledger.totals, "e")
     replica.close()
     return tmp_path / "replica.db"
 
@@ -127,7 +127,7 @@ def test_news_come_in_pages(tmp_path: Path) -> None:
     entries += [outcome(number + 3, "1") for number in calls]
     for position, entry in enumerate(entries, 1):
         ledger.apply(position, entry)
-    replica.commit(ledger.totals)
+    replica.commit(ledger.totals, "e")
     first, after = news(tmp_path / "replica.db", Filter(), 0)
     rest, end = news(tmp_path / "replica.db", Filter(), after)
     assert [row["execution_id"] for row in first + rest] == [number + 1 for number in calls]
@@ -148,6 +148,6 @@ def test_a_history_longer_than_a_page_is_whole(tmp_path: Path) -> None:
     entries = [*HISTORY[:2], *(intent("c", f"k{number}", "add", at_ms=number) for number in range(calls))]
     for position, entry in enumerate(entries, 1):
         ledger.apply(position, entry)
-    replica.commit(ledger.totals)
+    replica.commit(ledger.totals, "e")
     assert ids(tmp_path / "replica.db") == list(range(1, calls + 1))
     replica.close()

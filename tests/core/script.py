@@ -1,6 +1,7 @@
 """The language of scenes: a command a line, what came of it below, two spaces in.
 
 tools NAME EFFECT [by ARGUMENT]   tools that all nodes have; `by` names the argument that makes the lane
+tools NAME EFFECT with hook       a tool with a reconcile hook; the hooks of all others say at once that there is none
 lacks NODE TOOL                   but that node does not have it
 limits NAME=VALUE ...             the limits of nodes that come after
 nodes NODE ...                    nodes come up; they have not begun to follow
@@ -20,6 +21,8 @@ settle                            append, read, tail and deliver until nothing i
 
 end NODE RUN STATUS RESULT        a run of a tool ends
 lost NODE RUN REASON              a run's tool is lost on the way
+known NODE INTENT RESULT          a reconcile hook that the node asked knows that the tool acted
+unknown NODE INTENT REASON        it does not
 tick SECONDS                      time passes, in steps of half a second; whoever is awake shows a pulse
 jump SECONDS                      every wall clock jumps, though no time has passed
 gone NODE at NODE ...             these learn that its process is gone
@@ -33,9 +36,11 @@ show ledger|nodes|log [NODE]
 
 import json
 
+import msgspec
+
 from semel.core.call import Effect, Status
 from semel.core.limits import Limits
-from semel.core.message import Abandoned, Drained, PeerFound, PeerLost
+from semel.core.message import Abandoned, Drained, PeerFound, PeerLost, Reconciled
 
 from .spoken import call_of, spell_entry, spell_ledger
 from .stage import Stage, Tool
@@ -66,6 +71,11 @@ def perform(stage: Stage, line: str) -> None:
             stage.end(node, int(run), Status(status), rest.split(maxsplit=3)[3])
         case "lost", [node, run, *reason]:
             stage.lose_tool(node, int(run), " ".join(reason))
+        case "known", [node, intent, *_]:
+            result = msgspec.Raw(rest.split(maxsplit=2)[2].encode())
+            stage.tell(node, Reconciled(int(intent), result))
+        case "unknown", [node, intent, *reason]:
+            stage.tell(node, Reconciled(int(intent), None, " ".join(reason)))
         case "abandon", [node, ticket]:
             stage.step(node, Abandoned(int(ticket)))
         case "tick", [seconds]:
@@ -88,6 +98,8 @@ def prepare(stage: Stage, command: str, words: list[str]) -> None:
             stage.tools[name] = Tool(Effect(effect))
         case "tools", [name, effect, "by", argument]:
             stage.tools[name] = Tool(Effect(effect), argument)
+        case "tools", [name, effect, "with", "hook"]:
+            stage.tools[name] = Tool(Effect(effect), hook=True)
         case "lacks", [node, tool]:
             stage.lacking.add((node, tool))
         case "limits", settings:

@@ -8,7 +8,7 @@ import msgspec
 from semel.core.call import CallId, NodeId, Record, Status
 from semel.core.entry import Doubted, Elected, Entry, Forgot, Founded, Intent, Outcome, Read, Resigned
 from semel.core.ledger import Ledger
-from semel.core.message import Answer, Confirm, Deny, Forward, Refuse, Run, Send
+from semel.core.message import Answer, Confirm, Deny, Forward, Reconcile, Refuse, Run, Send
 
 CALLER = "ann"
 """The caller of a key that names none; `bob:k1` is the key k1 of bob."""
@@ -48,7 +48,8 @@ def spell_entry(entry: Entry) -> str:
             by = f"by {entry.executor} in term {entry.term}"
             return f"intent {spell_call(entry.call.id)}: {what} ({entry.effect}{lane}) {by}{attempt}"
         case Outcome():
-            return f"outcome of {entry.intent}: {entry.status} {spell_result(entry.result)} by {entry.executor}"
+            how = ", reconciled" if entry.reconciled else ""
+            return f"outcome of {entry.intent}: {entry.status} {spell_result(entry.result)} by {entry.executor}{how}"
         case Read():
             what = f"{entry.call.tool} {bytes(entry.call.arguments).decode()}"
             said = f"{entry.status} {spell_result(entry.result)}"
@@ -62,12 +63,14 @@ def spell_entry(entry: Entry) -> str:
             assert_never(entry)
 
 
-def spell_effect(node: str, effect: Run | Send | Confirm | Answer | Deny) -> str:
+def spell_effect(node: str, effect: Run | Reconcile | Send | Confirm | Answer | Deny) -> str:
     match effect:
         case Run():
             how = "a read" if effect.intent is None else f"intent {effect.intent}, attempt {effect.attempt}"
             arguments = bytes(effect.call.arguments).decode()
             return f"{node} starts run {effect.run}: {effect.call.tool} {arguments} ({how})"
+        case Reconcile():
+            return f"{node} asks the hook of {effect.call.tool} about intent {effect.intent}"
         case Send():
             return f"{node} sends {effect.to}: {spell_message(effect.message)}"
         case Confirm():

@@ -32,6 +32,8 @@ from semel.core.message import (
     Output,
     Pulsed,
     Received,
+    Reconcile,
+    Reconciled,
     Refusal,
     Refuse,
     Run,
@@ -54,6 +56,7 @@ ROUNDS_MAX = 50
 class Tool:
     effect: Effect
     lane_by: str | None = None
+    hook: bool = False
 
 
 @dataclass
@@ -69,6 +72,8 @@ class Player:
     decided: bool | None = None
     """What the log has decided of `pending`, while the node has not been told."""
     runs: dict[int, Run] = field(default_factory=dict)
+    asking: set[int] = field(default_factory=set)
+    """Intents about which a reconcile hook is asked."""
     confirming: list[int] = field(default_factory=list)
     """Tickets for which it has asked the log for its tail."""
 
@@ -183,6 +188,11 @@ class Stage:
         del self.players[name].runs[run]
         self.step(name, Lost(run, reason))
 
+    def tell(self, name: str, given: Reconciled) -> None:
+        """Let a hook that a node has asked say what it knows."""
+        self.players[name].asking.remove(given.intent)
+        self.step(name, given)
+
     def tick(self, span_ms: int) -> None:
         """Let time pass: every node that is awake shows its pulse, sees those of the others, and ticks."""
         while span_ms > 0:
@@ -258,6 +268,12 @@ class Stage:
             case Run():
                 self._judge_run(name, effect)
                 player.runs[effect.run] = effect
+            case Reconcile():
+                assert effect.intent not in player.asking, "asked twice"
+                player.asking.add(effect.intent)
+                if not self.tools[effect.call.tool].hook:
+                    self.tell(name, Reconciled(effect.intent, None))
+                    return
             case Send():
                 assert isinstance(effect.message, Forward | Refuse)
                 self.network.append((player.id, effect))

@@ -11,7 +11,7 @@ from semel.core.entry import Entry, Forgot
 from semel.core.message import Forward, Hello, Message, Refusal, Refuse
 from semel.errors import LogDamaged, LogNewer
 
-from .values import N1, N2, a_call, doubted, elected, founded, intent, outcome, read, resigned
+from .values import N1, N2, a_call, doubted, elected, founded, intent, outcome, read, reconciled, resigned
 
 ENTRIES: list[Entry] = [
     founded(),
@@ -20,6 +20,7 @@ ENTRIES: list[Entry] = [
     intent(N1, 1),
     intent(N1, 2, a_call("k2", arguments={"é": [1.5, None]}), effect=Effect.REPEATABLE, attempt=2, lane="ann"),
     *(outcome(N1, 3, status=status) for status in Status if status.final),
+    reconciled(N2, 3),
     read(N2),
     doubted(3),
     Forgot(at_ms=-1, step_ms=2, result_retention_ms=3, key_retention_ms=4),
@@ -46,6 +47,12 @@ def test_an_entry_comes_back_as_it_was(entry: Entry) -> None:
 def test_a_message_comes_back_as_it_was(message: Message) -> None:
     assert decode_message(encode(message)) == message
     assert decode_message(encode(message).decode()) == message
+
+
+def test_an_outcome_of_before_there_were_hooks_is_read_as_it_was_meant() -> None:
+    fields = json.loads(encode(outcome(N1, 3)))
+    assert fields.pop("reconciled") is False
+    assert decode_entry(7, json.dumps(fields).encode()) == outcome(N1, 3)
 
 
 def test_an_entry_is_one_json_object_with_its_type_and_version() -> None:

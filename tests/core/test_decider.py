@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from semel.core.call import Effect, Status
-from semel.core.entry import Elected, Outcome, Read, Resigned
+from semel.core.entry import Doubted, Elected, Outcome, Read, Resigned
 from semel.core.message import (
     Abandoned,
     Answer,
@@ -18,10 +18,13 @@ from semel.core.message import (
     Ended,
     Forward,
     Hello,
+    Lost,
     PeerFound,
     PeerLost,
     Pulsed,
     Received,
+    Reconcile,
+    Reconciled,
     Refusal,
     Refuse,
     Run,
@@ -50,6 +53,7 @@ from .values import (
     kinds,
     outcome,
     raw,
+    reconciled,
     resigned,
 )
 
@@ -116,7 +120,58 @@ def test_the_leaders_word_on_how_a_tool_is_run_counts() -> None:
     assert append == Append(2, (intent(N1, 1, effect=Effect.REPEATABLE, at_ms=1000),))
 
 
+def test_a_hook_is_asked_before_doubt_is_said_and_what_it_knows_is_the_outcome() -> None:
+    call = a_call(arguments={"amount": 5})
+    node = a_decider(N2, founded(), elected(N1, 1), intent(N1, 1, call))
+    node.step(Started(3), at(0))
+    node.step(PeerLost(N1), at(0))
+    assert node.step(Appended(3, committed=True), at(0)) == []
+    assert node.step(Ticked(), at(0.3)) == [Reconcile(intent=3, call=call, timeout_s=60.0, term=1)]
+    assert node.step(Ticked(), at(0.8)) == []
+    assert node.step(Reconciled(3, raw("done")), at(1)) == [Append(4, (reconciled(N2, 3, at_ms=1000),))]
+    node.step(Appended(4, committed=True), at(1))
+    settled = a_record(call, position=5, status=Status.OK, result=raw("done"), duration_ms=0.0, reconciled=True)
+    assert node.ledger.find(call.id) == settled
+
+
+def test_a_hook_that_does_not_know_leads_to_doubt_which_says_why() -> None:
+    leader = a_leader()
+    leader.step(Submitted(1, a_call(), SPEC), at(0))
+    leader.step(Appended(2, committed=True), at(0))
+    assert leader.step(Lost(1, "it crashed"), at(0)) == [Reconcile(3, a_call(), 60.0, 1)]
+    (append,) = leader.step(Reconciled(3, None, "its hook is silent"), at(1))
+    assert append == Append(3, (Doubted(intent=3, reason="it crashed; its hook is silent", at_ms=1000),))
+
+
 # Corners.
+
+
+def test_a_node_that_goes_down_waits_for_the_hooks_that_it_has_asked() -> None:
+    leader = a_leader()
+    leader.step(Submitted(1, a_call(), SPEC), at(0))
+    leader.step(Abandoned(1), at(0))
+    leader.step(Appended(2, committed=True), at(0))
+    leader.step(Lost(1, "it crashed"), at(0))
+    assert leader.step(Drained(), at(0)) == [Append(3, (Resigned(term=1, node=N1, at_ms=0),))]
+    leader.step(Appended(3, committed=True), at(0))
+    assert not leader.idle
+    assert leader.step(Reconciled(3, raw("done")), at(1)) == [Append(4, (reconciled(N1, 3, at_ms=1000),))]
+    leader.step(Appended(4, committed=True), at(1))
+    assert leader.idle
+
+
+def test_a_leader_that_goes_down_asks_no_hook_of_another_any_more() -> None:
+    node = a_decider(N2, founded(), elected(N1, 1), intent(N1, 1), batch_entries_max=1)
+    node.step(Started(3), at(0))
+    node.step(PeerLost(N1), at(0))
+    node.step(Appended(3, committed=True), at(0))
+    node.step(Drained(), at(0))
+    assert node.step(Ticked(), at(0.5)) == []
+
+
+def test_what_was_not_asked_cannot_be_answered() -> None:
+    with pytest.raises(KeyError):
+        a_leader().step(Reconciled(3, None), at(0))
 
 
 def test_a_forward_to_a_node_that_does_not_lead_is_let_go() -> None:
@@ -204,6 +259,18 @@ def test_attempts_wait_for_room_like_every_other_run() -> None:
     assert kinds(node.step(Appended(7, committed=True), at(0))) == ["Run", "Run"]
     done = msgspec.structs.replace(outcome(N1, 8), at_ms=0)
     assert node.step(Ended(1, Status.OK, raw("done"), 5.0), at(0)) == [Append(9, (done, again[2]))]
+
+
+def test_attempts_that_are_too_large_for_one_batch_go_in_two() -> None:
+    calls = [a_call(f"k{number}", arguments={"text": "x" * 60}) for number in range(2)]
+    begun = [intent(N2, 1, call, effect=Effect.REPEATABLE) for call in calls]
+    node = a_decider(N1, founded(), elected(N2, 1), *begun, resigned(N2, 1), batch_bytes_max=100)
+    node.step(Started(5), at(0))
+    node.step(PeerLost(N2), at(0))
+    first, second = (intent(N1, 2, call, effect=Effect.REPEATABLE, attempt=2, at_ms=0) for call in calls)
+    assert node.step(Appended(5, committed=True), at(0)) == [Append(6, (first,))]
+    run, append = node.step(Appended(6, committed=True), at(0))
+    assert (kinds([run]), append) == (["Run"], Append(7, (second,)))
 
 
 def test_a_replay_tells_nobody_what_was_so_for_a_while() -> None:

@@ -67,6 +67,18 @@ def outcome(node: NodeId, of: int, *, status: Status = Status.OK, result: Any = 
     return Outcome(intent=of, status=status, result=raw(result), executor=node, duration_ms=5.0, at_ms=at_ms)
 
 
+def reconciled(node: NodeId, of: int, *, result: Any = "done", at_ms: int = 3000) -> Outcome:
+    return Outcome(
+        intent=of,
+        status=Status.OK,
+        result=raw(result),
+        executor=node,
+        duration_ms=0.0,
+        at_ms=at_ms,
+        reconciled=True,
+    )
+
+
 def read(node: NodeId, call: Call | None = None, *, term: int = 1, result: Any = "seen") -> Read:
     return Read(
         call=call or a_call(tool="balance"),

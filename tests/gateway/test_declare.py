@@ -50,6 +50,46 @@ def test_a_bad_argument_is_named_with_what_is_allowed(arguments: dict[str, Any],
         semel.tool(**arguments)(pay)
 
 
+def knows_rest(account: str, rest: int = 0) -> None: ...
+
+
+def knows_nothing_by_name(account: str, /) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"reconcile": 3}, "reconcile=3.*is a function"),
+        ({"reconcile": knows_rest}, "reconcile=knows_rest.*takes 'rest'.*pay has no such.*it has: account"),
+        ({"reconcile": knows_nothing_by_name}, "reconcile=knows_nothing_by_name.*by name.*'account'"),
+        ({"reconcile": lambda: None, "effect": "repeatable"}, "effect='repeatable'.*only a call of a once tool"),
+    ],
+)
+def test_a_bad_hook_is_refused_with_the_reason(arguments: dict[str, Any], said: str) -> None:
+    def pay(account: str) -> None: ...
+
+    with pytest.raises(TargetError, match=said):
+        semel.tool(**arguments)(pay)
+
+
+def test_a_hook_takes_what_it_likes_of_the_tools_parameters() -> None:
+    def none() -> None: ...
+
+    async def all_of_them(**arguments: Any) -> None: ...
+
+    def one(account: str) -> None: ...
+
+    for hook in (none, all_of_them, one):
+
+        @semel.tool(reconcile=hook)
+        def pay(account: str, amount: int) -> str:
+            return account
+
+        declared = declaration_of(pay)
+        assert declared is not None
+        assert declared.reconcile is hook
+
+
 def test_only_functions_can_be_marked() -> None:
     with pytest.raises(TargetError, match="marks functions"):
         semel.tool(3)  # type: ignore[call-overload]  # the mistake under test

@@ -1,5 +1,7 @@
 """A name belongs to one process at a time, and a node without a name takes the first free one."""
 
+import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -43,3 +45,21 @@ def test_a_home_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
     with pytest.raises(ReplicaError, match="cannot be written"):
         take_place(tmp_path / "home", "n1")
+
+
+def test_a_full_disk_is_a_clear_error(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16k", "none", disk], stderr=subprocess.PIPE, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a full disk needs a disk of its own: {mounted.stderr.strip()}")
+    try:
+        with (disk / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
+            while True:
+                ballast.write(b"x" * 4096)
+        with pytest.raises(ReplicaError, match="cannot be written: No space left"):
+            take_place(disk / "nodes", "n1")
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)

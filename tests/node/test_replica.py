@@ -24,9 +24,17 @@ def intent(key: str, *, at_ms: int = 1000, effect: Effect = Effect.ONCE) -> Inte
     return Intent(call=call(key), effect=effect, timeout_s=2.5, lane="x", term=1, attempt=1, executor=N1, at_ms=at_ms)
 
 
-def outcome(position: int, status: Status = Status.OK) -> Outcome:
+def outcome(position: int, status: Status = Status.OK, *, reconciled: bool = False) -> Outcome:
     result = msgspec.Raw(b'{"content": []}')
-    return Outcome(intent=position, status=status, result=result, executor=N1, duration_ms=1.5, at_ms=1010)
+    return Outcome(
+        intent=position,
+        status=status,
+        result=result,
+        executor=N1,
+        duration_ms=1.5,
+        at_ms=1010,
+        reconciled=reconciled,
+    )
 
 
 HISTORY = [
@@ -39,7 +47,7 @@ HISTORY = [
     intent("k3", at_ms=3000),
     Forgot(at_ms=9000, step_ms=1000, result_retention_ms=500, key_retention_ms=5000),
     intent("k4", at_ms=4000),
-    outcome(9),
+    outcome(9, reconciled=True),
 ]
 
 
@@ -75,7 +83,7 @@ def test_a_restart_goes_on_from_the_last_commit_and_folds_the_rest_again(path: P
     for position, entry in enumerate(HISTORY, 1):
         ledger.apply(position, entry)
         if position == 4:
-            replica.commit(ledger.totals)
+            replica.commit(ledger.totals, "e")
     replica.close()
 
     again = Replica(path)
@@ -93,16 +101,16 @@ def test_a_restart_goes_on_from_the_last_commit_and_folds_the_rest_again(path: P
 
 def test_a_new_replica_has_no_totals(path: Path) -> None:
     replica = Replica(path)
-    assert replica.totals() is None
-    replica.commit(Totals(position=7, term=2))
-    assert replica.totals() == Totals(position=7, term=2)
+    assert (replica.totals(), replica.last_entry()) == (None, "")
+    replica.commit(Totals(position=7, term=2), "e")
+    assert (replica.totals(), replica.last_entry()) == (Totals(position=7, term=2), "e")
     replica.close()
 
 
 def test_a_late_outcome_is_kept_as_evidence(path: Path) -> None:
     replica = Replica(path)
     ledger = fold(Ledger(replica))
-    replica.commit(ledger.totals)
+    replica.commit(ledger.totals, "e")
     replica.close()
     with sqlite3.connect(path) as connection:
         rows = connection.execute("SELECT position, intent, outcome FROM evidence").fetchall()
@@ -144,7 +152,7 @@ def test_a_full_disk_is_a_clear_error_and_loses_no_commit(path: Path) -> None:
     ledger = Ledger(replica)
     for position, entry in enumerate(HISTORY[:3], 1):
         ledger.apply(position, entry)
-    replica.commit(ledger.totals)
+    replica.commit(ledger.totals, "e")
     (pages,) = replica._connection.execute("PRAGMA page_count").fetchone()
     replica._connection.execute(f"PRAGMA max_page_count = {pages}")
 

@@ -25,7 +25,7 @@ from semel.errors import (
 from semel.log.memory import MemoryLog
 from semel.node.replica import Replica
 from semel.node.runtime import Runtime
-from semel.node.tools import Attempt, Done, Gone
+from semel.node.tools import Attempt, Done, Gone, Unknown
 
 pytestmark = pytest.mark.anyio
 
@@ -42,6 +42,8 @@ class Tools:
         self.gate = asyncio.Event()
         self.gate.set()
         self.ending: Done | Gone = Done(Status.OK, RESULT)
+        self.asked: list[Attempt] = []
+        self.learnt: Done | Unknown = Unknown()
 
     async def start(self) -> None: ...
 
@@ -59,6 +61,10 @@ class Tools:
         self.attempts.append(attempt)
         await self.gate.wait()
         return self.ending
+
+    async def reconcile(self, attempt: Attempt) -> Done | Unknown:
+        self.asked.append(attempt)
+        return self.learnt
 
 
 class Cluster:
@@ -185,6 +191,43 @@ async def test_a_crash_between_intent_and_outcome_puts_a_once_call_in_doubt(tmp_
         assert n2.status()["in_doubt"] == 1
 
 
+@pytest.mark.parametrize(
+    ("learnt", "status", "reason"),
+    [
+        (Done(Status.OK, RESULT), Status.OK, None),
+        (Unknown("its hook is silent"), Status.IN_DOUBT, "n1 was lost between intent and outcome; its hook is silent"),
+    ],
+)
+async def test_a_hook_is_asked_before_a_crash_puts_a_once_call_in_doubt(
+    tmp_path: Path, learnt: Done | Unknown, status: Status, reason: str | None
+) -> None:
+    async with cluster(tmp_path) as c:
+        tools, others = Tools(), Tools()
+        tools.gate.clear()
+        others.learnt = learnt
+        n1 = await c.start("n1", tools)
+        await until(lambda: n1.readiness() is None, "n1 leads")
+        n2 = await c.start("n2", others)
+        asking = asyncio.create_task(n2.call("work", {"a": 1}, key="k", caller="shop"))
+        await until(lambda: tools.attempts, "the tool runs")
+        await c.crash("n1")
+        reply = await asyncio.wait_for(asking, 10)
+        assert (reply.record.status, reply.record.reason) == (status, reason)
+        assert (reply.record.executor.name, reply.record.reconciled) == ("n1", status is Status.OK)
+        assert others.asked == tools.attempts
+        assert others.attempts == []
+
+
+async def test_a_tool_that_is_lost_is_asked_after_at_once(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        tools = Tools()
+        tools.ending, tools.learnt = Gone("the server went away"), Done(Status.OK, RESULT)
+        node = await c.start("n1", tools)
+        reply = await node.call("work", {}, key="k", caller="shop")
+        assert (reply.record.status, reply.record.result, reply.record.reconciled) == (Status.OK, RESULT, True)
+        assert len(tools.attempts) == len(tools.asked) == 1
+
+
 async def test_a_crash_in_the_middle_of_a_repeatable_call_runs_it_again_elsewhere(tmp_path: Path) -> None:
     async with cluster(tmp_path) as c:
         tools, others = Tools(effect=Effect.REPEATABLE), Tools(effect=Effect.REPEATABLE)
@@ -293,7 +336,7 @@ async def test_a_node_that_comes_back_finds_its_history_in_the_log(tmp_path: Pat
         await other.call("work", {}, key="after", caller="shop")
         again = await c.start("n1")
         await until(lambda: again.position == other.position, "n1 has read all")
-        assert Replica(tmp_path / "n1.db").last_entry() is not None
+        assert Replica(tmp_path / "n1.db").last_entry() != ""
 
 
 async def test_a_replica_of_another_log_is_refused(tmp_path: Path) -> None:

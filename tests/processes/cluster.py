@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import sys
@@ -15,11 +16,16 @@ from typing import Any
 SERVER = Path(__file__).with_name("server.py")
 
 
+PORTS = range(20_000, 32_000)
+"""Below those that Linux gives to outgoing connections, one of which could else have a node's port when it restarts."""
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 async def until(condition: Any, *, limit_s: float = 15.0, what: str = "the condition") -> Any:
@@ -52,6 +58,10 @@ class ClusterProcesses:
     folder: Path
     target: Path = SERVER
     extra: tuple[str, ...] = ()
+    log: str = ""
+    """The log's URL; empty for a SQLite file in the folder."""
+    advertised: dict[str, str] = field(default_factory=dict)
+    """Where peers are to reach a node, if not where it listens."""
     ports: dict[str, int] = field(default_factory=dict)
     processes: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
 
@@ -66,6 +76,10 @@ class ClusterProcesses:
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.ports[name]}"
 
+    def output(self, name: str) -> Path:
+        """Return the file with all that a node has printed."""
+        return self.folder / f"{name}.out"
+
     def effect_lines(self) -> list[str]:
         return self.effects.read_text().splitlines() if self.effects.exists() else []
 
@@ -78,11 +92,12 @@ class ClusterProcesses:
 
     async def launch(self, name: str) -> None:
         port = self.ports.setdefault(name, free_port())
-        log = self.folder / f"{name}.out"
-        with log.open("ab") as out:
+        log = self.log or f"sqlite://{self.folder}/log.db"
+        advertise = ("--advertise", self.advertised[name]) if name in self.advertised else ()
+        with self.output(name).open("ab") as out:
             self.processes[name] = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "semel", "serve", str(self.target), "--node", name),
-                *("--log", f"sqlite://{self.folder}/log.db", "--listen", f"127.0.0.1:{port}", *self.extra),
+                *("--log", log, "--listen", f"127.0.0.1:{port}", *advertise, *self.extra),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

@@ -25,6 +25,21 @@ async def charge(name: str, wait_s: float = 0.0) -> str:
     return f"charged {name}"
 
 
+def was_ordered(name: str) -> str | None:
+    """Look for the line that `order` leaves under its key."""
+    key = semel.current_call().key
+    with open(os.environ["EFFECTS"], encoding="utf-8") as lines:  # noqa: PTH123 - as a provider's own record
+        return f"ordered {name}" if f"order {name} {key}\n" in lines else None
+
+
+@semel.tool(reconcile=was_ordered)
+async def order(name: str, wait_s: float = 0.0, *, lazy: bool = False) -> str:
+    """Order once; a lazy one acts after its wait."""
+    effect("order" if not lazy else "lazy", f"{name} {semel.current_call().key}")
+    await asyncio.sleep(wait_s)
+    return f"ordered {name}"
+
+
 @semel.tool(effect="repeatable")
 async def store(name: str, wait_s: float = 0.0) -> str:
     """Store; again is harmless."""

@@ -62,6 +62,29 @@ async def test_a_frozen_leader_is_replaced_and_its_late_outcome_settles_the_doub
         await until(lambda: cluster.status(leader)["leader"] == other, what="the thawed node to follow")
 
 
+async def test_a_reconcile_hook_settles_what_a_killed_leader_did_and_doubts_what_it_did_not(tmp_path: Path) -> None:
+    async with running(tmp_path, "n1", "n2") as cluster:
+        leader = await cluster.leader()
+        other = "n2" if leader == "n1" else "n1"
+        async with semel.connect(cluster.url(other)) as client:
+            acted = {"name": "a", "wait_s": 60.0}
+            acting = asyncio.create_task(client.call("order", acted, key="acted", timeout_s=30))
+            lazy = asyncio.create_task(client.call("order", {**acted, "lazy": True}, key="lazy", timeout_s=30))
+            await until(lambda: len(cluster.effect_lines()) == 2, what="both tools to begin")
+            await cluster.kill(leader)
+            settled, doubted = await acting, await lazy
+            assert (settled.outcome, settled.result, settled.executor) == ("ok", "ordered a", leader)
+            assert doubted.in_doubt
+            again = await client.call("order", acted, key="acted")
+            assert (again.outcome, again.result, again.replayed) == ("ok", "ordered a", True)
+        rows = {row["key"]: row for row in get_audit(cluster.url(other))}
+        assert (rows["acted"]["reconciled"], rows["acted"]["attempt"]) == (True, 1)
+        assert (rows["lazy"]["reconciled"], rows["lazy"]["outcome"]) == (False, "in_doubt")
+        lost = f"{leader} was lost between intent and outcome; its reconcile hook found no sign of it"
+        assert rows["lazy"]["reason"] == lost
+        assert sorted(cluster.effect_lines()) == ["lazy a lazy", "order a acted"]
+
+
 async def test_a_tool_that_ends_its_process_is_in_doubt_and_not_run_again(tmp_path: Path) -> None:
     async with running(tmp_path, "n1", "n2") as cluster:
         leader = await cluster.leader()

@@ -99,6 +99,7 @@ def as_json(record: Record) -> dict[str, Any]:
         "reason": record.reason,
         "intents": list(record.intents),
         "incarnation": record.executor.incarnation,
+        "reconciled": record.reconciled,
         "arguments_digest": record.digest,
         "forgotten": record.forgotten,
         "answer": answer,

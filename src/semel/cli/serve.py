@@ -43,6 +43,7 @@ class Options:
     log: str | None
     name: str | None
     listen: str | None
+    advertise: str | None
     cluster: str
     data: Path | None
     keys: tuple[str, ...]
@@ -77,6 +78,12 @@ node, and exits with 0. Once more: it hurries. Exit 6: it cannot start or go on,
 @click.option("--node", "name", metavar="NAME", help="This node's name.  [default: node-1, or the next that is free]")
 @click.option(
     "--listen", metavar="HOST:PORT", help="Where to listen.  [default: 127.0.0.1 and the first free port from 8420 on]"
+)
+@click.option(
+    "--advertise",
+    metavar="URL",
+    help="Where other nodes reach this one, such as http://10.0.0.5:8420, if that is not where it listens "
+    "(a proxy, a container, 0.0.0.0).  [default: where it listens]",
 )
 @click.option("--stdio", is_flag=True, help="Serve MCP on stdin and stdout, as desktop clients start it, until EOF.")
 @click.option(
@@ -185,6 +192,7 @@ async def _serve(options: Options) -> None:
                 log=options.log,
                 name=options.name,
                 listen=options.listen,
+                advertise=options.advertise,
                 cluster=options.cluster,
                 data=options.data,
                 keys=options.keys,

@@ -93,7 +93,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     first (none for a read); `position` is that of the entry that made it stand as it does. `arguments` and
     `result` are JSON; a forgotten call has neither. `timestamp_ms` is when its first attempt began, by the clock of
     the node that wrote the entry; `clock_ms` is when it came to stand as it does, by the log's own clock, which
-    decides when it is forgotten.
+    decides when it is forgotten. `reconciled` says that the outcome is what the tool's reconcile hook knew; then
+    `executor` is still the node that began to run it.
     """
 
     id: CallId
@@ -118,6 +119,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     duration_ms: float | None = None
     reason: str | None = None
     forgotten: bool = False
+    reconciled: bool = False
 
     @property
     def call(self) -> Call:

@@ -10,6 +10,8 @@ The laws:
 4. An outcome is a fact of whoever ran the tool, leader or not, and is proposed until it is in the log.
 5. Before the node is live (has read to the tail that it found at its start) it folds and acts on nothing.
 6. Suspicion (a lost peer, a missing pulse) only makes a node stand for election; the log decides.
+7. A once call is said to be in doubt only after its tool's reconcile hook was asked. A hook that knows the outcome
+   settles the call; one that does not leads to doubt, and never to a run: the lost executor may act yet.
 """
 
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from itertools import islice
 from typing import assert_never
 
 from semel.core.call import Call, CallId, Effect, NodeId, Record, Spec, Status
-from semel.core.entry import Doubted, Elected, Entry, Founded, Intent, Resigned
+from semel.core.entry import Elected, Entry, Founded, Intent, Resigned
 from semel.core.ledger import Ledger
 from semel.core.limits import Limits
 from semel.core.message import (
@@ -37,6 +39,7 @@ from semel.core.message import (
     PeerLost,
     Pulsed,
     Received,
+    Reconciled,
     Started,
     Submitted,
     Ticked,
@@ -96,7 +99,7 @@ class Decider:
         self._requests = Requests(self._standing, self._out)
         self._runs = Runs(identity.node, self.limits, self._out)
         self._unattended: set[CallId] = set()
-        """Open calls that this leader owes another attempt, or doubt: their executor is not at work."""
+        """Open calls that this leader owes another attempt, or a question to their hook: nobody is at work for them."""
         self._proposal: _Proposal | None = None
         self._fence = 0
         """Nothing is proposed before this position is folded: it is known to be taken."""
@@ -142,6 +145,8 @@ class Decider:
                 self._appended(given, now)
             case Ended() | Lost():
                 self._end(given, now)
+            case Reconciled():
+                self._runs.reconcile(given, now)
             case Confirmed():
                 self._requests.confirm(given)
             case Abandoned():
@@ -247,7 +252,8 @@ class Decider:
     # What this node would write next.
 
     def _pump(self, now: Now) -> None:
-        """Start reads; propose the next batch, if none is in flight and all that is known to be there was read."""
+        """Start reads, ask hooks; propose a batch, if none is in flight and all that is known to be there was read."""
+        self._ask_hooks(now)
         proposal = self._proposal
         if proposal is not None and proposal.committed and self.ledger.position >= proposal.last:
             proposal = self._proposal = None
@@ -283,7 +289,7 @@ class Decider:
         return Elected(term=self.ledger.totals.term + 1, node=self.identity.node, url=self.identity.url, at_ms=now.ms)
 
     def _beginnings(self, room: int, room_bytes: int, now: Now) -> list[Entry]:
-        """Return what this leader begins next: attempts and doubts that it owes, then new calls."""
+        """Return what this leader begins next: attempts that it owes, then new calls."""
         entries = list(islice(_within(room_bytes, self._attempts(now)), room))
         free = self._runs.room - sum(isinstance(entry, Intent) for entry in entries)
         room_bytes -= sum(payload_bytes(entry) for entry in entries)
@@ -296,20 +302,30 @@ class Decider:
         return not self.draining and (leader is None or self._presence.gone(leader.node, now.s))
 
     def _attempts(self, now: Now) -> Iterator[Entry]:
-        """Yield what this leader owes to unattended calls: another attempt where that is harmless, else doubt."""
+        """Yield the next attempts of unattended calls for which that is harmless."""
         room, leads_s = self._runs.room, now.s - self._leads_since_s
-        for record in sorted((self.ledger.open[call] for call in self._unattended), key=lambda it: it.execution_id):
+        for record in self._owed(once=False):
             gone = self._presence.gone(record.executor, now.s)
-            if record.effect is Effect.ONCE:
-                if gone and leads_s >= self.limits.grace_s:
-                    reason = f"{record.executor.name} was lost between intent and outcome"
-                    yield Doubted(intent=record.intents[-1], reason=reason, at_ms=now.ms)
-            elif gone or record.executor == self.identity.node or leads_s >= self.limits.patience_s:
+            if gone or record.executor == self.identity.node or leads_s >= self.limits.patience_s:
                 if record.attempt >= self.limits.attempts_max:
                     yield self._runs.give_up(record, now)
                 elif room > 0 and record.lane not in self._runs.lanes:
                     room -= 1
                     yield self._intent(record.call, record.spec, record.attempt + 1, now)
+
+    def _ask_hooks(self, now: Now) -> None:
+        """Ask after unattended once calls whose executor is gone, when a late outcome has had its time."""
+        if self.draining or now.s - self._leads_since_s < self.limits.grace_s:
+            return
+        for record in self._owed(once=True):
+            if self._presence.gone(record.executor, now.s):
+                self._unattended.discard(record.id)
+                self._runs.ask_after(record)
+
+    def _owed(self, *, once: bool) -> list[Record]:
+        """Return the unattended calls of once tools, or of all others, oldest first."""
+        records = (self.ledger.open[call] for call in self._unattended)
+        return sorted((it for it in records if (it.effect is Effect.ONCE) is once), key=lambda it: it.execution_id)
 
     def _intent(self, call: Call, spec: Spec, attempt: int, now: Now) -> Intent:
         return Intent(

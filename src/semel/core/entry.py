@@ -55,7 +55,10 @@ class Intent(_Entry, frozen=True, kw_only=True, tag="intent"):
 
 
 class Outcome(_Entry, frozen=True, kw_only=True, tag="outcome"):
-    """What came of the intent at position `intent`; `result` is JSON. The first one of a call stands."""
+    """What came of the intent at position `intent`; `result` is JSON. The first one of a call stands.
+
+    `executor` is who says so: whoever ran the tool, or, if `reconciled`, whoever learnt it from the tool's hook.
+    """
 
     intent: int
     status: Status
@@ -63,6 +66,7 @@ class Outcome(_Entry, frozen=True, kw_only=True, tag="outcome"):
     executor: NodeId
     duration_ms: float
     at_ms: int
+    reconciled: bool = False
 
     def __post_init__(self) -> None:
         _check_final(self.status)

@@ -171,10 +171,11 @@ class Ledger:
             record,
             position=position,
             clock_ms=self.totals.clock_ms,
-            executor=entry.executor,
+            executor=record.executor if entry.reconciled else entry.executor,
             status=entry.status,
             result=entry.result,
             duration_ms=entry.duration_ms,
+            reconciled=entry.reconciled,
         )
         self._archive.keep(settled)
         return settled

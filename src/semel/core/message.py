@@ -117,6 +117,18 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What came of a Reconcile: the tool's `result` as JSON if it is known that it acted, else None and why not.
+
+    `reason` goes on from the words on how the executor was lost; it is empty where there is no hook to be asked.
+    """
+
+    intent: int
+    result: msgspec.Raw | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """The node has begun to follow; from `tail` on, what it reads is news and no longer replay."""
 
@@ -170,6 +182,7 @@ Input = (
     | Appended
     | Ended
     | Lost
+    | Reconciled
     | Started
     | Confirmed
     | Pulsed
@@ -204,6 +217,16 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Reconcile:
+    """Ask the tool's reconcile hook, if it has one, whether the tool acted for that intent; report Reconciled."""
+
+    intent: int
+    call: Call
+    timeout_s: float
+    term: int
+
+
+@dataclass(frozen=True, slots=True)
 class Send:
     """Send a message to a peer; it may get lost."""
 
@@ -235,4 +258,4 @@ class Deny:
     refusal: Refusal
 
 
-Output = Append | Run | Send | Confirm | Answer | Deny
+Output = Append | Run | Reconcile | Send | Confirm | Answer | Deny

@@ -1,6 +1,7 @@
-"""The runs of one node: tools at work, and the facts about them that are not in the log yet.
+"""The runs of one node: tools at work, hooks that are asked, and the facts about them that are not in the log yet.
 
-A fact stays here and is proposed again and again until it is read back; no term can void it.
+A fact stays here and is proposed again and again until it is read back; no term can void it. A once call whose run
+was lost becomes one only by way of its tool's reconcile hook: an outcome if the hook knows it, else a doubt.
 """
 
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import assert_never
 from semel.core.call import Call, CallId, Effect, NodeId, Record, Status
 from semel.core.entry import Doubted, Entry, Forgot, Intent, Outcome, Read
 from semel.core.limits import Limits
-from semel.core.message import Ended, Lost, Now, Output, Run
+from semel.core.message import Ended, Lost, Now, Output, Reconcile, Reconciled, Run
 from semel.core.refusals import given_up, said
 
 
@@ -34,6 +35,8 @@ class Runs:
         self._out = out
         self._running: dict[int, _Running] = {}
         self._count = 0
+        self._asking: dict[int, str] = {}
+        """Intents about which a hook is asked, and how their runs were lost."""
         self._facts: dict[tuple[str, int | CallId], Entry] = {}
 
     @property
@@ -43,8 +46,8 @@ class Runs:
 
     @property
     def none(self) -> bool:
-        """True if no tool is at work."""
-        return not self._running
+        """True if no tool is at work, and no hook is asked."""
+        return not self._running and not self._asking
 
     @property
     def lanes(self) -> set[str]:
@@ -52,9 +55,12 @@ class Runs:
         return {running.lane for running in self._running.values() if running.lane is not None}
 
     def attends(self, record: Record) -> bool:
-        """Return whether a tool is at work here for a call, or has been and its outcome is still to be written."""
-        at_work = any(running.intent in record.intents for running in self._running.values())
-        return at_work or any(("outcome", intent) in self._facts for intent in record.intents)
+        """Return whether a tool or its hook is at work here for a call, or what came of it is still to be written."""
+        at_work = {*self._asking, *(running.intent for running in self._running.values())}
+        return any(
+            intent in at_work or ("outcome", intent) in self._facts or ("doubt", intent) in self._facts
+            for intent in record.intents
+        )
 
     @property
     def facts(self) -> int:
@@ -80,15 +86,14 @@ class Runs:
         self._state_outcome(record.intents[-1], Ended(0, Status.CANCELLED, said(text), 0.0), now)
 
     def end(self, given: Ended | Lost, now: Now) -> CallId | None:
-        """Turn the end of a run into a fact; return the call instead if it is to be run again."""
+        """Turn the end of a run into a fact, or into a question; return the call instead if it is to be run again."""
         running = self._running.pop(given.run)
         match given:
             case Ended():
                 self._state(running, given, now)
             case Lost() if running.effect is Effect.ONCE:
                 assert running.intent is not None
-                doubt = Doubted(intent=running.intent, reason=given.reason, at_ms=now.ms)
-                self._facts["doubt", running.intent] = doubt
+                self._ask(Reconcile(running.intent, running.call, running.timeout_s, running.term), given.reason)
             case Lost() if running.effect is Effect.REPEATABLE and running.attempt < self._limits.attempts_max:
                 return running.call.id
             case Lost():
@@ -106,6 +111,28 @@ class Runs:
             result_retention_ms=self._limits.result_retention_ms,
             key_retention_ms=self._limits.key_retention_ms,
         )
+
+    # What nobody here can know: whether a lost tool acted.
+
+    def ask_after(self, record: Record) -> None:
+        """Have the hook of a once call asked whose executor is gone."""
+        reason = f"{record.executor.name} was lost between intent and outcome"
+        self._ask(Reconcile(record.intents[-1], record.call, record.timeout_s, record.term), reason)
+
+    def reconcile(self, given: Reconciled, now: Now) -> None:
+        """Turn what a hook said into a fact: the outcome if it knows that the tool acted, else doubt, and no more."""
+        lost = self._asking.pop(given.intent)
+        if given.result is not None:
+            ended = Ended(0, Status.OK, given.result, 0.0)
+            self._state_outcome(given.intent, ended, now, reconciled=True)
+        else:
+            reason = f"{lost}; {given.reason}" if given.reason else lost
+            self._facts["doubt", given.intent] = Doubted(intent=given.intent, reason=reason, at_ms=now.ms)
+
+    def _ask(self, question: Reconcile, lost: str) -> None:
+        assert question.intent not in self._asking
+        self._asking[question.intent] = lost
+        self._out.append(question)
 
     # Facts on their way into the log.
 
@@ -165,7 +192,7 @@ class Runs:
             at_ms=now.ms,
         )
 
-    def _state_outcome(self, intent: int, ended: Ended, now: Now) -> None:
+    def _state_outcome(self, intent: int, ended: Ended, now: Now, *, reconciled: bool = False) -> None:
         self._facts["outcome", intent] = Outcome(
             intent=intent,
             status=ended.status,
@@ -173,6 +200,7 @@ class Runs:
             executor=self._me,
             duration_ms=ended.duration_ms,
             at_ms=now.ms,
+            reconciled=reconciled,
         )
 
 

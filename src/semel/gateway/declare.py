@@ -29,6 +29,7 @@ class Declaration:
     effect: Effect
     timeout_s: float | None
     serialize_by: str | None
+    reconcile: Callable[..., Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,7 @@ def tool(
     effect: Literal["read", "repeatable", "once"] = "once",
     timeout_s: float | None = None,
     serialize_by: str | None = None,
+    reconcile: Callable[..., Any] | None = None,
     name: str | None = None,
     description: str | None = None,
 ) -> Callable[[_Function], _Function]: ...
@@ -82,6 +84,7 @@ def tool(
     effect: str = "once",
     timeout_s: float | None = None,
     serialize_by: str | None = None,
+    reconcile: Callable[..., Any] | None = None,
     name: str | None = None,
     description: str | None = None,
 ) -> Any:
@@ -92,6 +95,11 @@ def tool(
         effect: what a second run would do: "read" changes nothing, "repeatable" is harmless again, "once" is not.
         timeout_s: the time limit of one run, in seconds.
         serialize_by: the parameter by whose value calls are run one after the other, in the order of the log.
+        reconcile: the hook that is asked whether the tool acted, before a call is said to be in doubt: a function,
+            sync or async, that takes any of the tool's parameters by name and may use `current_call()`. It returns
+            what the tool would have returned if it knows that the tool acted, and None if it does not know. The tool
+            is never run because of what it says. It must change nothing, and has the tool's time limit. Only for
+            marked functions: servers and their tools cannot name one yet.
         name: the tool's name, if not the function's.
         description: what the tool does, if not the docstring.
 
@@ -106,6 +114,7 @@ def tool(
             effect=_checked_effect(effect),
             timeout_s=_checked_timeout(timeout_s),
             serialize_by=_checked_parameter(marked, serialize_by),
+            reconcile=_checked_hook(marked, reconcile, effect),
         )
         setattr(marked, _MARK, declaration)
         return marked
@@ -156,3 +165,31 @@ def _checked_parameter(function: Callable[..., Any], serialize_by: str | None) -
             f"@tool(serialize_by={serialize_by!r}): {function.__name__} has no such parameter; it has: {there}"
         )
     return serialize_by
+
+
+def _checked_hook(
+    function: Callable[..., Any], hook: Callable[..., Any] | None, effect: str
+) -> Callable[..., Any] | None:
+    if hook is None:
+        return None
+    if not inspect.isroutine(hook):
+        raise TargetError(f"@tool(reconcile={hook!r}): a reconcile hook is a function, and this is none")
+    if effect != Effect.ONCE:
+        raise TargetError(
+            f"@tool(effect={effect!r}, reconcile={hook.__name__}): only a call of a once tool is ever in doubt, so the "
+            "hook would never be asked: leave it out"
+        )
+    there = inspect.signature(function).parameters
+    for name, parameter in inspect.signature(hook).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
+            raise TargetError(
+                f"@tool(reconcile={hook.__name__}): a hook is given its arguments by name, and cannot be given {name!r}"
+            )
+        if name not in there:
+            raise TargetError(
+                f"@tool(reconcile={hook.__name__}): the hook takes {name!r}, and {function.__name__} has no such "
+                f"parameter; it has: {', '.join(there) or 'none'}"
+            )
+    return hook

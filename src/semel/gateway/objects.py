@@ -14,6 +14,7 @@ from mcp import MCPError
 from mcp.server import Server
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
 
 from semel.core.call import Effect
@@ -21,6 +22,7 @@ from semel.errors import TargetError
 from semel.gateway import meta
 from semel.gateway.declare import Declaration, declaration_of
 from semel.gateway.results import described
+from semel.gateway.servers import Hook, InProcess
 
 _log = logging.getLogger(__name__)
 
@@ -39,13 +41,14 @@ def server_of(value: object) -> Server[Any] | None:
     return None
 
 
-def serve_functions(functions: Sequence[Callable[..., Any]], *, name: str, place: str) -> Server[Any]:
-    """Return a server of marked functions; the SDK makes the schemas of their type hints.
+def serve_functions(functions: Sequence[Callable[..., Any]], *, name: str, place: str) -> InProcess:
+    """Return a server of marked functions, with their hooks; the SDK makes the schemas of their type hints.
 
     Raises:
         TargetError: two of them have one name, or one has no schema; `place` is where they were found.
     """
     server = MCPServer(name, log_level="WARNING")
+    hooks: dict[str, Hook] = {}
     seen: dict[str, Callable[..., Any]] = {}
     for function in functions:
         declared = _declared(function)
@@ -58,7 +61,9 @@ def serve_functions(functions: Sequence[Callable[..., Any]], *, name: str, place
             _add(server, function, declared)
         except Exception as error:  # the SDK raises of many kinds for a signature that has no schema
             raise TargetError(f"{place}: no schema can be made of {function.__qualname__}: {error}") from error
-    return server._lowlevel_server  # as in `server_of`
+        if declared.reconcile is not None:
+            hooks[declared.name] = _hook(Tool.from_function(function, name=declared.name), declared.reconcile, place)
+    return InProcess(server._lowlevel_server, hooks)  # the name is as in `server_of`
 
 
 def _add(server: MCPServer[Any], function: Callable[..., Any], declared: Declaration) -> None:
@@ -77,6 +82,36 @@ def _add(server: MCPServer[Any], function: Callable[..., Any], declared: Declara
         ),
         meta=said,
     )
+
+
+def _hook(tool: Tool, function: Callable[..., Any], place: str) -> Hook:
+    """Return a hook that takes the arguments that the tool takes, and gives what it would have given, or None.
+
+    `tool` lends its types: what the hook is given and what it gives are made of JSON, and into JSON, as for the tool.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    names = {parameter.name for parameter in parameters}
+    for parameter in parameters:
+        injected = parameter.name == tool.context_kwarg or parameter.name in tool.resolved_params
+        if injected and parameter.default is parameter.empty:
+            raise TargetError(
+                f"{place}: the reconcile hook {function.__qualname__} takes {parameter.name!r}, which is no argument "
+                f"of a call: it is there only while {tool.name} runs"
+            )
+    is_async = inspect.iscoroutinefunction(function)
+
+    async def ask(arguments: dict[str, Any]) -> dict[str, Any] | None:
+        taken = tool.fn_metadata.validate_arguments(arguments)
+        given = {name: value for name, value in taken.items() if takes_all or name in names}
+        known = await tool.fn_metadata.call_fn(function, is_async, given)
+        if inspect.isawaitable(known):  # of a wrapper that does not say that it is async
+            known = await known
+        if known is None:
+            return None
+        return tool.fn_metadata.convert_result(known).model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    return ask
 
 
 def _declared(function: Callable[..., Any]) -> Declaration:

@@ -20,11 +20,12 @@ from mcp.server import Server
 from semel.errors import TargetError
 from semel.gateway.declare import declaration_of
 from semel.gateway.objects import serve_functions, server_of
+from semel.gateway.servers import InProcess
 
 _log = logging.getLogger(__name__)
 
 
-def load_python(path: Path, object_name: str | None) -> Server[Any]:
+def load_python(path: Path, object_name: str | None) -> InProcess:
     """Import `path` and return the server in it: `object_name`, or the only candidate.
 
     Raises:
@@ -43,7 +44,7 @@ def load_python(path: Path, object_name: str | None) -> Server[Any]:
     if not servers:
         return serve_functions(functions, name=path.stem, place=str(path))
     if len(servers) == 1 and not functions:
-        return next(iter(servers.values()))
+        return InProcess(next(iter(servers.values())))
     marked = [f"{each.__name__} (a marked function)" for each in functions]
     raise TargetError(
         f"{path}: there is more than one thing to serve in it: {', '.join([*servers, *marked])}. "
@@ -51,13 +52,13 @@ def load_python(path: Path, object_name: str | None) -> Server[Any]:
     )
 
 
-def _named(path: Path, module: ModuleType, object_name: str) -> Server[Any]:
+def _named(path: Path, module: ModuleType, object_name: str) -> InProcess:
     try:
         value: Any = functools.reduce(getattr, object_name.split("."), module)
     except AttributeError:
         raise TargetError(f"{path}: there is no {object_name!r} in it") from None
     if (found := server_of(value)) is not None:
-        return found
+        return InProcess(found)
     if declaration_of(value):
         return serve_functions([value], name=path.stem, place=str(path))
     hint = ": mark the function with @semel.tool" if inspect.isfunction(value) else ""

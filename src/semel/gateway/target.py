@@ -40,7 +40,7 @@ class Target:
         functions = [each for each in objects if callable(each)]
         if not functions:
             raise TargetError("there is nothing to serve: give it an MCP server, or marked functions")
-        return cls("functions", {"functions": InProcess(serve_functions(functions, name="functions", place="here"))})
+        return cls("functions", {"functions": serve_functions(functions, name="functions", place="here")})
 
 
 def load_target(text: str) -> Target:
@@ -61,7 +61,7 @@ def load_target(text: str) -> Target:
         raise TargetError(f"{path}: there is no such file (seen from {Path.cwd()})")
     if path.suffix == ".json":
         return Target(text, read_mcp_json(path))
-    return Target(text, {path.stem: InProcess(load_python(path.resolve(), object_name))})
+    return Target(text, {path.stem: load_python(path.resolve(), object_name)})
 
 
 def split_target(text: str) -> tuple[str, str | None]:

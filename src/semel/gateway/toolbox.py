@@ -25,9 +25,10 @@ from semel.gateway.catalogue import Catalogue, Entry, make_entry
 from semel.gateway.declare import CURRENT, CurrentCall
 from semel.gateway.loopthread import LoopThread
 from semel.gateway.results import described, ended, failed
+from semel.gateway.servers import Hook, InProcess
 from semel.gateway.target import Target
 from semel.gateway.upstream import ConnectionGone, Upstream
-from semel.node.tools import Attempt, Done, Gone
+from semel.node.tools import Attempt, Done, Gone, Unknown
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +37,11 @@ _CLOSE_S = 8.0
 
 _STOP_S = 1.0
 """How long runs that are cancelled at the close may take; those that do not heed it are left behind."""
+
+_HOOK = "its reconcile hook"
+
+_REASON_CHARS_MAX = 300
+"""What is kept of the text of an error that a hook raises."""
 
 
 class _Run:
@@ -144,6 +150,26 @@ class McpToolbox:
             Status.TIMED_OUT,
         )
 
+    async def reconcile(self, attempt: Attempt) -> Done | Unknown:
+        """Ask the tool's reconcile hook whether the tool acted; never raises for what the hook does."""
+        hook = self._hook_of(attempt.call.tool)
+        if hook is None:
+            return Unknown()
+        scope = anyio.CancelScope()  # as in `_Run.stop`
+        work = self._thread.submit(self._ask(attempt, hook, scope))
+        try:
+            done, _ = await asyncio.wait([work], timeout=attempt.timeout_s)
+            return work.result() if done else Unknown(f"{_HOOK} did not answer within {attempt.timeout_s:g} s")
+        finally:
+            if not work.done():
+                self._thread.call_soon(scope.cancel)
+
+    def _hook_of(self, tool: str) -> Hook | None:
+        """Return a tool's hook; in any thread."""
+        entry = self._catalogue.get(tool)
+        server = None if entry is None else self._target.servers[entry.server]
+        return server.hooks.get(entry.own_name) if entry is not None and isinstance(server, InProcess) else None
+
     async def _open(self) -> None:
         """Start the servers, side by side; in the tools' loop."""
         # Twice: as many may be left behind, past their time limit, as may be running.
@@ -211,17 +237,52 @@ class McpToolbox:
         finally:
             self._performing -= 1
 
+    async def _ask(self, attempt: Attempt, hook: Hook, scope: anyio.CancelScope) -> Done | Unknown:
+        """Ask a hook, whatever it does; in the tools' loop."""
+        if self._performing >= 2 * self._limits.concurrency_max:
+            return Unknown(f"{_HOOK} was not asked: {self._performing} runs hang past their time limit")
+        self._performing += 1
+        known: dict[str, Any] | None = None
+        try:
+            _set_current(attempt)
+            with scope:
+                known = await hook(json.loads(bytes(attempt.call.arguments)))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling() and not self._closing:
+                raise
+            return Unknown(f"{_HOOK} was stopped")
+        except BaseException as error:  # as for a tool
+            _log.warning("the reconcile hook of %s raised", attempt.call.tool, exc_info=error)
+            return Unknown(f"{_HOOK} failed: {_line(error)}")
+        finally:
+            self._performing -= 1
+        if known is None:
+            return Unknown(f"{_HOOK} found no sign of it")
+        done = ended(f"the reconcile hook of {attempt.call.tool}", known, self._limits)
+        return done if done.status is Status.OK else Unknown(f"{_HOOK} failed: it gave no result of the tool")
+
     async def _call(self, attempt: Attempt, entry: Entry, begin: Callable[[], None]) -> dict[str, Any]:
         call = attempt.call
-        CURRENT.set(
-            CurrentCall(
-                key=call.id.key,
-                caller=call.id.caller,
-                term=attempt.term,
-                attempt=attempt.attempt,
-                timeout_s=attempt.timeout_s,
-            )
-        )
+        _set_current(attempt)
         told = {meta.KEY: call.id.key, meta.TERM: attempt.term, meta.ATTEMPT: attempt.attempt}
         upstream = self._upstreams[entry.server]
         return await upstream.call(entry.own_name, json.loads(bytes(call.arguments)), told, begin)
+
+
+def _set_current(attempt: Attempt) -> None:
+    """Let the function that is run next learn of its call."""
+    CURRENT.set(
+        CurrentCall(
+            key=attempt.call.id.key,
+            caller=attempt.call.id.caller,
+            term=attempt.term,
+            attempt=attempt.attempt,
+            timeout_s=attempt.timeout_s,
+        )
+    )
+
+
+def _line(error: BaseException) -> str:
+    """Return what an error says as one line that is not too long for a reason in the log."""
+    return " ".join(described(error).split())[:_REASON_CHARS_MAX]

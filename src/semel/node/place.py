@@ -5,6 +5,7 @@ import itertools
 import os
 import re
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -67,13 +68,21 @@ def _lock(folder: Path) -> IO[str] | None:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "lock").open("a+")
     except OSError as error:
-        raise ReplicaError(f"the node's folder {folder} cannot be written: {error.strerror}") from error
+        raise _unwritable(folder, error) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
     except BlockingIOError:
         lock.close()
         return None
-    lock.truncate(0)
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()
+    except OSError as error:
+        with suppress(OSError):  # it tries once more to write what found no room
+            lock.close()
+        raise _unwritable(folder, error) from error
     return lock
+
+
+def _unwritable(folder: Path, error: OSError) -> ReplicaError:
+    return ReplicaError(f"the node's folder {folder} cannot be written: {error.strerror}")

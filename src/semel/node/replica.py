@@ -10,9 +10,8 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
@@ -31,7 +30,8 @@ CREATE TABLE calls (
     digest TEXT NOT NULL, request TEXT NOT NULL, client TEXT NOT NULL, effect TEXT NOT NULL, timeout_s REAL NOT NULL,
     lane TEXT, intents TEXT NOT NULL, position INTEGER NOT NULL, term INTEGER NOT NULL, attempt INTEGER NOT NULL,
     executor TEXT NOT NULL, incarnation TEXT NOT NULL, outcome TEXT NOT NULL, timestamp_ms INTEGER NOT NULL,
-    clock_ms INTEGER NOT NULL, result TEXT, duration_ms REAL, reason TEXT, forgotten INTEGER NOT NULL
+    clock_ms INTEGER NOT NULL, result TEXT, duration_ms REAL, reason TEXT, forgotten INTEGER NOT NULL,
+    reconciled INTEGER NOT NULL
 );
 CREATE UNIQUE INDEX calls_by_key ON calls (caller, key);
 CREATE INDEX calls_by_tool ON calls (tool, execution_id);
@@ -44,41 +44,28 @@ CREATE TABLE evidence (
     position INTEGER PRIMARY KEY, intent INTEGER NOT NULL, outcome TEXT NOT NULL, result TEXT NOT NULL,
     executor TEXT NOT NULL, timestamp_ms INTEGER NOT NULL
 );
-CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), totals TEXT NOT NULL);
+CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), totals TEXT NOT NULL, last_entry TEXT NOT NULL);
 """
-
-_ADDED_SCHEMA = """
-CREATE TABLE IF NOT EXISTS last_entry (
-    one INTEGER PRIMARY KEY CHECK (one = 1), position INTEGER NOT NULL, digest TEXT NOT NULL
-);
-"""
-"""What replicas of the same format got later; older ones get it when they are opened."""
 
 COLUMNS = (
     "execution_id, caller, key, tool, arguments, digest, request, client, effect, timeout_s, lane, intents, position, "
-    "term, attempt, executor, incarnation, outcome, timestamp_ms, clock_ms, result, duration_ms, reason, forgotten"
+    "term, attempt, executor, incarnation, outcome, timestamp_ms, clock_ms, result, duration_ms, reason, forgotten, "
+    "reconciled"
 )
 
 _KEEP = f"""
-INSERT INTO calls ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+INSERT INTO calls ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
 ON CONFLICT (execution_id) DO UPDATE SET intents = excluded.intents, position = excluded.position,
     term = excluded.term, attempt = excluded.attempt, executor = excluded.executor,
     incarnation = excluded.incarnation, outcome = excluded.outcome, clock_ms = excluded.clock_ms,
-    result = excluded.result, duration_ms = excluded.duration_ms, reason = excluded.reason
+    result = excluded.result, duration_ms = excluded.duration_ms, reason = excluded.reason,
+    reconciled = excluded.reconciled
 """
 
 
-@dataclass(frozen=True, slots=True)
-class LastEntry:
-    """An entry as the log had it when it was folded, to know it again."""
-
-    position: int
-    digest: str
-
-    @classmethod
-    def of(cls, position: int, data: bytes) -> Self:
-        """Return the mark of the entry that stands at `position`."""
-        return cls(position, hashlib.sha256(data).hexdigest())
+def digest_of_entry(data: bytes) -> str:
+    """Return the mark by which an entry of the log is known again."""
+    return hashlib.sha256(data).hexdigest()
 
 
 class Replica:
@@ -109,7 +96,6 @@ class Replica:
         if not tables:
             header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
             connection.executescript(f"BEGIN; {_SCHEMA} {header} COMMIT;")
-        connection.executescript(_ADDED_SCHEMA)
         connection.execute("BEGIN")
 
     @contextmanager
@@ -128,22 +114,20 @@ class Replica:
             row = self._connection.execute("SELECT totals FROM state").fetchone()
         return msgspec.json.decode(row[0], type=Totals) if row else None
 
-    def last_entry(self) -> LastEntry | None:
-        """Return the last entry that was folded at the last commit, or None if that is not known."""
+    def last_entry(self) -> str:
+        """Return the digest of the last entry that was folded at the last commit; "" if there was none."""
         with self._guard():
-            row = self._connection.execute("SELECT position, digest FROM last_entry").fetchone()
-        return LastEntry(*row) if row else None
+            row = self._connection.execute("SELECT last_entry FROM state").fetchone()
+        return row[0] if row else ""
 
-    def commit(self, totals: Totals, last: LastEntry | None = None) -> None:
-        """Make everything kept since the last commit, and `totals`, one whole step; `last` is what was folded last."""
+    def commit(self, totals: Totals, last_entry: str) -> None:
+        """Make everything kept since the last commit, and `totals`, one whole step.
+
+        `last_entry` is the digest of the entry at `totals.position`.
+        """
         with self._guard():
-            if last is not None:
-                self._connection.execute(
-                    "INSERT OR REPLACE INTO last_entry (one, position, digest) VALUES (1, ?, ?)",
-                    (last.position, last.digest),
-                )
             encoded = msgspec.json.encode(totals).decode()
-            self._connection.execute("INSERT OR REPLACE INTO state (one, totals) VALUES (1, ?)", (encoded,))
+            self._connection.execute("INSERT OR REPLACE INTO state VALUES (1, ?, ?)", (encoded, last_entry))
             self._connection.execute("COMMIT")
             self._connection.execute("BEGIN")
 
@@ -222,6 +206,7 @@ def _row_of(record: Record) -> tuple[Any, ...]:
         record.duration_ms,
         record.reason,
         record.forgotten,
+        record.reconciled,
     )
 
 
@@ -230,6 +215,7 @@ def record_of(row: tuple[Any, ...]) -> Record:
     (
         execution_id, caller, key, tool, arguments, digest, request, client, effect, timeout_s, lane, intents, position,
         term, attempt, executor, incarnation, outcome, timestamp_ms, clock_ms, result, duration_ms, reason, forgotten,
+        reconciled,
     ) = row  # fmt: skip
     return Record(
         id=CallId(caller, key),
@@ -254,4 +240,5 @@ def record_of(row: tuple[Any, ...]) -> Record:
         duration_ms=duration_ms,
         reason=reason,
         forgotten=bool(forgotten),
+        reconciled=bool(reconciled),
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from semel.core.call import Call, CallId, NodeId, Spec, check_key, digest_of, encode_arguments
+from semel.core.call import Call, CallId, NodeId, Spec, Status, check_key, digest_of, encode_arguments
 from semel.core.codec import decode_entry, encode
 from semel.core.decider import Decider, Identity
 from semel.core.entry import Entry, Founded
@@ -42,6 +42,8 @@ from semel.core.message import (
     PeerLost,
     Pulsed,
     Received,
+    Reconcile,
+    Reconciled,
     Refusal,
     Refuse,
     Run,
@@ -64,9 +66,9 @@ from semel.errors import (
 from semel.log.protocol import Log
 from semel.node.backend import Reply
 from semel.node.peers import Peers
-from semel.node.replica import LastEntry, Replica
+from semel.node.replica import Replica, digest_of_entry
 from semel.node.status import Beat, cluster_status
-from semel.node.tools import Attempt, Gone, Toolbox
+from semel.node.tools import Attempt, Done, Gone, Toolbox
 
 TICK_S = 0.05
 """Well below every waiting time of the core."""
@@ -109,7 +111,8 @@ class Runtime:
         self._requests = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._beats: dict[str, Beat] = {}
-        self._last: LastEntry | None = None
+        self._last_entry = ""
+        """The digest of the entry that the log gave back last."""
 
     # Life.
 
@@ -178,16 +181,16 @@ class Runtime:
 
     async def _check_history(self) -> None:
         """Find out whether the log still has the entry that this node folded last: it may be an older copy, grown."""
-        last = self._replica.last_entry()
-        if last is None or last.position != self._decider.ledger.position:
+        position = self._decider.ledger.position
+        if position == 0:
             return
-        stream = self._log.follow(last.position - 1)
+        stream = self._log.follow(position - 1)
         found = (await anext(stream)).entries[0]
         await stream.aclose()
-        if LastEntry.of(last.position, found) != last:
+        if digest_of_entry(found) != self._replica.last_entry():
             raise ReplicaError(
                 f"this node's replica and the log have different histories: another entry stands at position "
-                f"{last.position} than the one that this node read there. An older copy of the log was put in its "
+                f"{position} than the one that this node read there. An older copy of the log was put in its "
                 "place, perhaps. Restore the right log; or, to lose what it does not have, move the node's folder away"
             )
 
@@ -290,8 +293,7 @@ class Runtime:
         try:
             outputs = self._decider.step(given, now())
             if ledger.position != position:
-                last = self._last if self._last is not None and self._last.position == ledger.position else None
-                self._replica.commit(ledger.totals, last)
+                self._replica.commit(ledger.totals, self._last_entry)
                 self.changed.set()
                 self.changed = asyncio.Event()
         except SemelError as error:
@@ -317,6 +319,8 @@ class Runtime:
                 self._spawn(self._append(output.after, output.entries), "append")
             case Run():
                 self._spawn(self._run(output), f"run {output.call.tool}")
+            case Reconcile():
+                self._spawn(self._reconcile(output), f"reconcile {output.call.tool}")
             case Send():
                 self.peers.send(output.to, output.message)
             case Confirm():
@@ -346,7 +350,7 @@ class Runtime:
                 attempt += 1
         self._note_trouble(None)
         if committed:
-            self._last = LastEntry.of(after + len(encoded), encoded[-1])
+            self._last_entry = digest_of_entry(encoded[-1])
         self._step(Appended(after, committed))
 
     def _note_trouble(self, trouble: str | None) -> None:
@@ -375,14 +379,25 @@ class Runtime:
         else:
             self._step(Ended(run.run, ended.status, ended.result, duration_ms))
 
+    async def _reconcile(self, question: Reconcile) -> None:
+        """Ask the tool's hook; only a once call is asked after, so its one attempt was the first."""
+        call = question.call
+        learnt = await self.toolbox.reconcile(Attempt(call, question.term, 1, question.timeout_s))
+        if isinstance(learnt, Done):
+            assert learnt.status is Status.OK
+            logger.info("%s acted for the key %r, as its reconcile hook knows", call.tool, call.id.key)
+            self._step(Reconciled(question.intent, learnt.result))
+        else:
+            self._step(Reconciled(question.intent, None, learnt.reason))
+
     async def _follow(self) -> None:
         async for batch in self._log.follow(self._decider.ledger.position):
-            if batch.last > self._decider.ledger.position:
-                entries = tuple(
-                    decode_entry(position, data) for position, data in enumerate(batch.entries, batch.first)
-                )
-                self._last = LastEntry.of(batch.last, batch.entries[-1])
-                self._step(Committed(batch.first, entries))
+            known = max(self._decider.ledger.position - batch.first + 1, 0)
+            if news := batch.entries[known:]:
+                first = batch.first + known
+                entries = tuple(decode_entry(position, data) for position, data in enumerate(news, first))
+                self._last_entry = digest_of_entry(news[-1])
+                self._step(Committed(first, entries))
                 await asyncio.sleep(0)  # a long replay lets others have their turn
 
     async def _tick_for_ever(self) -> None:

@@ -25,8 +25,15 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
+class Unknown:
+    """Nobody here knows that the tool acted; `reason` says what its reconcile hook said, empty if it has none."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
-    """One run of a call: what the tool may learn of it."""
+    """One run of a call: what the tool, or its reconcile hook, may learn of it."""
 
     call: Call
     term: int
@@ -72,4 +79,11 @@ class Toolbox(Protocol):
 
     async def run(self, attempt: Attempt) -> Done | Gone:
         """Run a tool to its end or its time limit; never raises for what the tool does."""
+        ...
+
+    async def reconcile(self, attempt: Attempt) -> Done | Unknown:
+        """Ask the tool's reconcile hook whether the tool acted in a run that was lost, for up to its time limit.
+
+        Done, which is always OK, is what the tool would have given; never raises for what the hook does.
+        """
         ...

@@ -29,6 +29,22 @@ class Start:
     status: Status | None = None
     """How it ended; None if it was lost, or still runs."""
     result: bytes = b""
+    acted: bytes = b""
+    """What came of it, once it acted; it may act and be lost, or be ended, before it can say so."""
+
+
+@dataclass(slots=True)
+class Question:
+    """One time that a node asked a tool's reconcile hook, and what the hook said."""
+
+    at_s: float
+    node: NodeId
+    call: Call
+    intent: int
+    told_s: float | None = None
+    result: bytes | None = None
+    """None if the hook did not know, or has not said anything yet."""
+    reason: str = ""
 
 
 @dataclass(slots=True)
@@ -62,6 +78,7 @@ class History:
 
     tracing: bool
     starts: list[Start] = field(default_factory=list)
+    questions: list[Question] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
     checkpoints: list[Checkpoint] = field(default_factory=list)
     breaches: list[str] = field(default_factory=list)

@@ -13,7 +13,8 @@ from semel.core.call import CallId, Effect, NodeId, Record, Status
 from semel.core.entry import Doubted, Elected, Intent, Outcome, Read
 from semel.errors import Busy, KeyReused, KeyStale, NoLeader, Undecided
 from semel.sim.chronicle import Chronicle, Life
-from semel.sim.history import Asked, Checkpoint, Start
+from semel.sim.history import Asked, Checkpoint, Question, Start
+from semel.sim.toolbox import TOOLS
 from semel.sim.world import Run
 
 ELECTIONS_MAX = 20
@@ -101,6 +102,8 @@ def outcomes_are_true(run: Run, chronicle: Chronicle) -> Iterator[str]:
         runs.setdefault(start.intent, []).append(start)
     for position, entry in enumerate(run.entries, 1):
         if isinstance(entry, Outcome):
+            if entry.reconciled:
+                continue  # see `hooks_are_believed`
             intent, effect = entry.intent, _effect_at(chronicle, entry.intent)
         elif isinstance(entry, Read):
             intent, effect = None, Effect.READ
@@ -117,6 +120,45 @@ def outcomes_are_true(run: Run, chronicle: Chronicle) -> Iterator[str]:
             continue
         if not told:
             yield f"the outcome at {position} is not what the tool did: {entry}"
+
+
+def hooks_are_believed(run: Run, _: Chronicle) -> Iterator[str]:
+    """What is said to be reconciled did happen, by the tools' own book, and the node had it from the tool's hook."""
+    acted = {(start.intent, start.acted) for start in run.history.starts if start.acted}
+    told: dict[tuple[int, NodeId, bytes | None], float] = {
+        (it.intent, it.node, it.result): it.told_s for it in run.history.questions if it.told_s is not None
+    }
+    for position, entry in enumerate(run.entries, 1):
+        if isinstance(entry, Outcome) and entry.reconciled:
+            result = bytes(entry.result)
+            told_s = told.get((entry.intent, entry.executor, result))
+            if entry.status is not Status.OK or (entry.intent, result) not in acted:
+                yield f"the outcome at {position} is reconciled, and no tool did that: {entry}"
+            elif told_s is None or told_s > run.committed_s[position - 1]:
+                yield f"the outcome at {position} is reconciled, and no hook had said so: {entry}"
+
+
+def hooks_are_asked_first(run: Run, _: Chronicle) -> Iterator[str]:
+    """Doubt is stated of a tool with a hook only after it was asked and did not know, and says what the hook said.
+
+    One life of a node asks about an intent once, and about once calls only.
+    """
+    asked: set[tuple[int, NodeId]] = set()
+    unknown: dict[int, list[Question]] = {}
+    for question in run.history.questions:
+        unknown.setdefault(question.intent, [])
+        if question.told_s is not None and question.result is None:
+            unknown[question.intent].append(question)
+        if (question.intent, question.node) in asked or TOOLS[question.call.tool].effect is not Effect.ONCE:
+            yield f"{question.node} asked the hook about intent {question.intent}, {question.call.tool}, in vain"
+        asked.add((question.intent, question.node))
+    for position, entry in enumerate(run.entries, 1):
+        if isinstance(entry, Doubted):
+            intent, at_s = run.entries[entry.intent - 1], run.committed_s[position - 1]
+            assert isinstance(intent, Intent)
+            said = [it for it in unknown.get(entry.intent, ()) if it.told_s is not None and it.told_s <= at_s]
+            if TOOLS[intent.call.tool].hook and not any(entry.reason.endswith(f"; {it.reason}") for it in said):
+                yield f"the doubt at {position} is not what the hook of {intent.call.tool} said: {entry.reason}"
 
 
 def calls_come_to_an_end(run: Run, chronicle: Chronicle) -> Iterator[str]:
@@ -281,6 +323,8 @@ CHECKS: tuple[Callable[[Run, Chronicle], Iterator[str]], ...] = (
     once_is_at_most_once,
     lanes_hold,
     outcomes_are_true,
+    hooks_are_believed,
+    hooks_are_asked_first,
     calls_come_to_an_end,
     doubts_are_real,
     elections_come_to_rest,

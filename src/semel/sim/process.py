@@ -21,6 +21,8 @@ from semel.core.message import (
     Output,
     Pulsed,
     Received,
+    Reconcile,
+    Reconciled,
     Run,
     Send,
     Started,
@@ -137,6 +139,8 @@ class Process:
                 self._propose(output, tuple(encode(entry) for entry in output.entries), BACKOFF_MAX_S / 16)
             case Run():
                 self._run(output)
+            case Reconcile():
+                self._reconcile(output)
             case Send():
                 world.network.send(self.node, output.to, encode(output.message))
             case Confirm():
@@ -182,6 +186,16 @@ class Process:
         self._running[order.run] = world.toolbox.run(self.node, position, order, report)
         if len(self._running) > world.limits.concurrency_max:
             world.history.breaches.append(f"{self.node} runs {len(self._running)} tools at once")
+
+    def _reconcile(self, order: Reconcile) -> None:
+        world = self._world
+
+        def report(given: Reconciled) -> None:
+            said = given.reason if given.result is None else bytes(given.result).decode()
+            world.note(str(self.node), lambda: f"hook of intent {order.intent}: {said}")
+            world.timeline.after(world.chance.uniform(0.0, 0.003), lambda: self.step(given))
+
+        world.toolbox.reconcile(self.node, order, report)
 
     def _check_append(self, output: Append) -> None:
         if len(output.entries) > self._world.limits.batch_entries_max:

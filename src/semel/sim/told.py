@@ -3,7 +3,7 @@
 from typing import assert_never
 
 from semel.core.entry import Doubted, Elected, Entry, Forgot, Founded, Intent, Outcome, Read, Resigned
-from semel.core.message import Answer, Append, Confirm, Deny, Output, Run, Send
+from semel.core.message import Answer, Append, Confirm, Deny, Output, Reconcile, Run, Send
 
 
 def entry_text(entry: Entry) -> str:
@@ -18,7 +18,8 @@ def entry_text(entry: Entry) -> str:
         case Intent():
             return f"Intent({entry.call.id.key} {entry.call.tool} #{entry.attempt} by {entry.executor} t{entry.term})"
         case Outcome():
-            return f"Outcome(of {entry.intent} {entry.status} {bytes(entry.result).decode()[:24]} by {entry.executor})"
+            by = f"{'reconciled ' if entry.reconciled else ''}by {entry.executor}"
+            return f"Outcome(of {entry.intent} {entry.status} {bytes(entry.result).decode()[:24]} {by})"
         case Read():
             return f"Read({entry.call.id.key} {entry.status} by {entry.executor})"
         case Doubted():
@@ -36,6 +37,8 @@ def output_text(output: Output) -> str:
             return f"append after {output.after}: {', '.join(map(entry_text, output.entries))}"
         case Run():
             return f"run {output.run}: {output.call.id.key} {output.call.tool}, intent {output.intent}"
+        case Reconcile():
+            return f"ask the hook of {output.call.tool} about intent {output.intent}, {output.call.id.key}"
         case Send():
             return f"send {type(output.message).__name__} to {output.to}: {_message_text(output)}"
         case Confirm():

@@ -25,6 +25,10 @@ ODDS = {
     Fault.TOOL_FAILED: 0.1,
     Fault.TOOL_LOST: 0.6,
     Fault.TOOL_STUCK: 0.1,
+    Fault.HOOK_BLIND: 0.5,
+    Fault.HOOK_SLOW: 0.5,
+    Fault.HOOK_FAILED: 0.3,
+    Fault.HOOK_STUCK: 0.3,
     Fault.CLIENT_HEDGED: 0.4,
     Fault.KEY_REUSED: 0.5,
 }

@@ -23,11 +23,14 @@ from semel.sim.mutants.mistakes import (
     TakesItselfForAtWork,
 )
 from semel.sim.mutants.outcomes import (
+    AsksTwice,
     DoubtStands,
+    DoubtsUnasked,
     DropsFactsOfDeposed,
     GuessesFailure,
     GuessesNothing,
     LastOutcomeStands,
+    TakesIgnoranceForYes,
 )
 from semel.sim.mutants.replicas import ForgetsAtSnapshot, ForgetsByItself, ForgetsOpenCalls, LosesOpenCallsAtSnapshot
 from semel.sim.mutants.starts import (
@@ -38,6 +41,7 @@ from semel.sim.mutants.starts import (
     OverlapsLanes,
     RunsTooMany,
     StartsDeposed,
+    TakesIgnoranceForNo,
 )
 from semel.sim.surroundings import Core
 from semel.sim.world import simulate
@@ -71,6 +75,10 @@ MUTANTS = (
     Mutant("takes doubt for an outcome", _of(ledger=DoubtStands)),
     Mutant("settles a doubt by guessing", _of(GuessesFailure)),
     Mutant("never says in doubt", _of(GuessesNothing)),
+    Mutant("says in doubt without asking the hook", _of(DoubtsUnasked)),
+    Mutant("takes a hook that does not know for a no, and runs again", _of(TakesIgnoranceForNo, BeginsOnceAgain)),
+    Mutant("takes a hook that does not know for a yes", _of(TakesIgnoranceForYes)),
+    Mutant("asks a hook twice", _of(AsksTwice)),
     Mutant("writes outcomes only while it leads", _of(DropsFactsOfDeposed)),
     Mutant("answers before the outcome is durable", _of(AnswersBeforeDurable)),
     Mutant("drops waiting callers at a change of term", _of(DropsCallersAtElection)),

@@ -81,7 +81,7 @@ class DeposesTheElected(Decider):
 
 class _Attended(Runs):
     def attends(self, record: Record) -> bool:
-        return record.executor == self._me
+        return record.executor == self._me or super().attends(record)
 
 
 class TakesItselfForAtWork(Decider):

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from semel.core.call import CallId, Effect, Record, Status
 from semel.core.decider import Decider, Identity
-from semel.core.entry import Doubted, Entry, Intent
+from semel.core.entry import Entry, Intent
 from semel.core.ledger import Ledger
 from semel.core.limits import Limits
 from semel.core.message import (
@@ -17,6 +17,8 @@ from semel.core.message import (
     Input,
     Now,
     Output,
+    Reconciled,
+    Ticked,
 )
 from semel.core.requests import Requests
 from semel.core.runs import Runs
@@ -53,13 +55,35 @@ class StartsDeposed(Decider):
 class AttemptsOnceAgain(Decider):
     """Runs a once call again after a takeover, as if it were repeatable."""
 
+    def _ask_hooks(self, now: Now) -> None:
+        pass
+
     def _attempts(self, now: Now) -> Iterator[Entry]:
-        for entry in super()._attempts(now):
-            if isinstance(entry, Doubted):
-                call = next(record for record in self.ledger.open.values() if record.intents[-1] == entry.intent)
-                yield self._intent(call.call, call.spec, call.attempt + 1, now)
-            else:
-                yield entry
+        yield from super()._attempts(now)
+        for record in self._owed(once=True):
+            if self._presence.gone(record.executor, now.s):
+                yield self._intent(record.call, record.spec, record.attempt + 1, now)
+
+
+class TakesIgnoranceForNo(Decider):
+    """Takes a hook that does not know for one that says that the tool did not act, and runs the call again."""
+
+    def __init__(self, identity: Identity, ledger: Ledger, limits: Limits | None = None) -> None:
+        super().__init__(identity, ledger, limits)
+        self._free: set[int] = set()
+
+    def step(self, given: Input, now: Now) -> list[Output]:
+        if isinstance(given, Reconciled) and given.result is None and given.reason and self.leads:
+            self._runs._asking.pop(given.intent)
+            self._free.add(given.intent)
+            given = Ticked()
+        return super().step(given, now)
+
+    def _attempts(self, now: Now) -> Iterator[Entry]:
+        yield from super()._attempts(now)
+        for record in self.ledger.open.values():
+            if record.intents[-1] in self._free:
+                yield self._intent(record.call, record.spec, record.attempt + 1, now)
 
 
 class BeginsOnceAgain(Ledger):
@@ -78,7 +102,7 @@ class NeverAttemptsAgain(Decider):
     """Leaves the repeatable calls of a dead leader as they are."""
 
     def _attempts(self, now: Now) -> Iterator[Entry]:
-        return (entry for entry in super()._attempts(now) if isinstance(entry, Doubted))
+        return iter(())
 
 
 class _WithoutLanes(Requests):

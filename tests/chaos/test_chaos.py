@@ -1,0 +1,37 @@
+"""A short run of `make chaos`, from a seed that stays; and that it leaves nothing behind."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.run import chaos
+
+SEED = 2026
+STORM_S = 12.0
+
+
+def left_of(folder: Path) -> list[str]:
+    """Return the processes and mounts that are still about a folder."""
+    mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(folder) in line]
+    processes = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = process.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue  # it ended meanwhile
+        if str(folder) in command:
+            processes.append(command)
+    return mounts + processes
+
+
+@pytest.mark.anyio
+@pytest.mark.timeout(240)
+async def test_a_storm_breaks_no_promise_and_leaves_nothing_behind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    breaches, page = await chaos(tmp_path, log="sqlite", seed=SEED, seconds=STORM_S)
+    assert not breaches, f"seed {SEED}; see {tmp_path}\n{page}"
+    assert not left_of(tmp_path)
+    with capsys.disabled():
+        calls, faults = (next(line for line in page.splitlines() if line.startswith(what)) for what in ("calls", "fau"))
+        print(f" [{calls}; {faults}]", end="")
