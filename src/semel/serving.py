@@ -274,6 +274,8 @@ def _target(given: object) -> Target:
     match given:
         case str() | Path():
             return load_target(str(given))
+        case Target():
+            return given
         case list() | tuple():
             return Target.of(*given)
         case _:

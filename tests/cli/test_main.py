@@ -58,6 +58,7 @@ def test_the_help_of_a_command_has_real_examples(semel: Semel, command: str) -> 
 def test_without_a_command_the_help_is_shown(semel: Semel) -> None:
     ended = semel()
     assert ended.code == 2
+    assert not ended.err.startswith("error")
     assert "Get going:" in ended.err
 
 
@@ -154,3 +155,30 @@ def test_a_closed_pipe_is_no_error_to_speak_of() -> None:
     os.close(writing)
     assert done.stderr == b""
     assert done.returncode == Exit.BROKEN_PIPE
+
+
+def test_a_full_disk_behind_the_output_is_said() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "semel", "--help"], stdout=full, stderr=subprocess.PIPE, check=False, timeout=20
+        )
+    assert done.stderr == b"error: the output cannot be written: No space left on device\n"
+    assert done.returncode == Exit.OUTPUT
+
+
+def test_without_any_open_stream_nothing_is_written_into_another_file(tmp_path: Path) -> None:
+    program = f"""
+import os, sys
+from semel.cli import main
+for descriptor in (0, 1, 2):
+    os.close(descriptor)
+sys.stdout = sys.stderr = None
+main._open_what_is_closed()
+with open({str(tmp_path / "log")!r}, "w") as log:
+    print("hello")
+    os.write(1, b"hello")
+    os._exit(0 if log.fileno() > 2 else 1)
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=False, timeout=20)
+    assert done.returncode == 0
+    assert (tmp_path / "log").read_text() == ""

@@ -136,6 +136,22 @@ def test_a_node_that_is_told_to_go_waits_for_running_tools(script: Script, serve
     assert node.end().code == 0
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, -signal.SIGTERM)])
+def test_a_file_that_hangs_while_it_is_imported_can_be_interrupted(
+    script: Script, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    place = tmp_path / "importing"
+    hanging = script(f"import pathlib, time\npathlib.Path({str(place)!r}).touch()\nwhile True: time.sleep(60)\n")
+    command = [sys.executable, "-m", "semel", "serve", hanging, "--log", "memory:"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment(tmp_path)) as process:
+        try:
+            wait_for_file(place)
+            process.send_signal(number)
+            assert process.wait(PATIENCE_S) == code
+        finally:
+            process.kill()
+
+
 def test_a_port_in_use_is_exit_code_6_and_says_by_whom(script: Script, semel_process: Semel) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -94,12 +95,30 @@ async def test_an_append_gives_up_while_another_process_holds_the_log_and_works_
     assert holder.stdout
     assert holder.stdout.readline() == "held\n"
     followed = asyncio.ensure_future(entries(follower, 2))
-    with pytest.raises(LogUnavailable, match="another process"):
+    with pytest.raises(LogUnavailable, match=f"process {holder.pid} |another process"):
         await log.append(1, [b"b"])
     assert await log.tail() == 1
     holder.communicate(timeout=30)
     assert await log.append(1, [b"b"]) == 2
     assert await followed == [b"a", b"b"]
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only Linux says who holds a lock")
+async def test_a_stopped_process_that_holds_the_lock_is_named_with_what_to_do(
+    log_file: Path, open_sqlite: OpenLog, start_process: StartProcess
+) -> None:
+    log = await open_sqlite()
+    holder = start_process("hold_lock", log_file)
+    assert holder.stdout
+    assert holder.stdout.readline() == "held\n"
+    holder.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(LogUnavailable, match=rf"process {holder.pid} \(.*\), which is stopped .*kill -CONT"):
+            await log.append(0, [b"a"])
+    finally:
+        holder.send_signal(signal.SIGCONT)
+        holder.kill()
+        holder.wait()
 
 
 async def test_a_lock_is_free_once_its_holder_is_killed(
@@ -123,7 +142,7 @@ async def test_a_lock_file_that_was_deleted_is_made_anew_and_still_excludes(
     holder = start_process("hold_lock", log_file)
     assert holder.stdout
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(LogUnavailable, match="another process"):
+    with pytest.raises(LogUnavailable, match="has held the log's lock"):
         await log.append(1, [b"b"])
 
 

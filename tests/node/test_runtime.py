@@ -14,6 +14,7 @@ from semel.core.decider import Identity
 from semel.core.limits import Limits
 from semel.core.message import Forward, Refuse
 from semel.errors import (
+    Busy,
     ClusterMismatch,
     KeyReused,
     LogDamaged,
@@ -125,6 +126,21 @@ async def test_a_call_runs_once_and_its_retry_on_another_node_gets_the_same_answ
         assert (first.replayed, again.replayed) == (False, True)
         assert first.record.execution_id == again.record.execution_id == 1
         assert len(tools.attempts) == 1
+
+
+async def test_a_node_that_holds_many_bytes_of_arguments_is_busy_until_it_has_answered(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        tools = Tools()
+        node = await c.start("n1", tools)
+        node.limits = Limits(in_flight_bytes_max=1000)
+        tools.gate.clear()
+        first = asyncio.create_task(node.call("work", {"a": "x" * 1500}, key="first", caller="shop"))
+        await until(lambda: tools.attempts, "the first runs")
+        with pytest.raises(Busy, match=r"bytes of arguments.*Nothing was run"):
+            await node.call("work", {"a": "x" * 10}, key="second", caller="shop")
+        tools.gate.set()
+        await first
+        assert not (await node.call("work", {"a": "x" * 10}, key="second", caller="shop")).replayed
 
 
 async def test_a_follower_forwards_to_the_leader_and_answers_from_the_log(tmp_path: Path) -> None:

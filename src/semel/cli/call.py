@@ -182,7 +182,7 @@ Examples:
 @json_option("Print the tools as one JSON array, as MCP's tools/list shows them.")
 @timeout_option(5.0)
 def tools(urls: tuple[str, ...], as_json: bool, timeout_s: float) -> None:
-    """List the tools that a node serves, and what running one twice would do."""
+    """List a node's tools, and what running one twice would do."""
 
     async def question(client: "Client") -> list[dict[str, Any]]:
         return [dict(tool) for tool in await client.tools()]

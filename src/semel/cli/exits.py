@@ -23,6 +23,8 @@ class Exit(enum.IntEnum):
     """A node cannot start or go on: its target, log, replica or address."""
     MISTAKE = 70
     """A mistake in semel itself."""
+    OUTPUT = 74
+    """What was to be written could not be, to a full disk for one."""
     INTERRUPTED = 130
     """Ctrl-C."""
     BROKEN_PIPE = 141

@@ -4,6 +4,8 @@ No traceback ever reaches a user: what semel raises on purpose becomes a line or
 semel is written to a file, with a request to report it.
 """
 
+import errno
+import gc
 import os
 import platform
 import sys
@@ -40,6 +42,7 @@ Exit codes:
   5   in doubt: the tool may have acted or not, and is not run again
   6   a node cannot start or go on: its target, log, replica or address
   70  a mistake in semel
+  74  the output cannot be written
   130 Ctrl-C
 """
 
@@ -60,15 +63,36 @@ for _command in (serve, call, tools, status, audit, demo):
 
 def run() -> None:
     """Run the console with this process's arguments, and end the process with its exit code."""
+    _open_what_is_closed()
     forgive_encodings()
     code = main(sys.argv[1:])
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         code = Exit.BROKEN_PIPE
-    if code == Exit.BROKEN_PIPE:
+    except OSError as error:
+        note(_unwritten(error), label="error: ", style="red")
+        code = Exit.OUTPUT
+    if code in (Exit.BROKEN_PIPE, Exit.OUTPUT):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python flushes once more as it ends
+    gc.freeze()  # else Python goes once more through all that the SDK has loaded, which takes longer than a call
     sys.exit(code)
+
+
+def _open_what_is_closed() -> None:
+    """Put the null device in the place of stdin, stdout and stderr where the process was started without.
+
+    Else the next file that is opened would take the place, and what is printed would go into that.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
+
+
+def _unwritten(error: OSError) -> str:
+    return f"the output cannot be written: {error.strerror}"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -87,6 +111,9 @@ def main(arguments: Sequence[str]) -> int:
     except SystemExit as ending:  # click's own end: 1 for a closed pipe, 0 after completing a word for a shell
         return Exit.BROKEN_PIPE if ending.code else Exit.OK
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            note(_unwritten(error), label="error: ", style="red")
+            return Exit.OUTPUT
         note(_mistake(error), label="a mistake in semel: ", style="red")
         return Exit.MISTAKE
 
@@ -106,6 +133,9 @@ def _text_of(error: SemelError) -> str:
 
 def _show_misuse(error: click.ClickException) -> None:
     """Say what is wrong with the command line, and where help is."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return
     note(error.format_message(), label="error: ", style="red")
     context = getattr(error, "ctx", None)
     if context is not None:

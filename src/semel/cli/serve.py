@@ -5,12 +5,13 @@ Knows processes: signals, stdout and stderr, exit codes. What a node is and does
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import sys
 from collections.abc import Coroutine, Iterator
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from semel.errors import SemelError, UsageError
 
 if TYPE_CHECKING:
     from semel.gateway.stdio import Wire
+    from semel.gateway.target import Target
     from semel.serving import Node
 
 DRAIN_S = 10.0
@@ -127,7 +129,18 @@ def serve(log_level: str, **options: Any) -> None:
     node is. Start it again in another terminal: nodes on the same log are one cluster.
     """
     configure_logging(log_level)
-    asyncio.run(_serve(Options(**options)))
+    _begin(Options(**options))
+
+
+def _begin(options: Options) -> None:
+    from semel.gateway.stdio import claim_stdio  # all here, for the SDK takes most of a second to import
+    from semel.gateway.target import load_target
+    from semel.serving import default_log
+
+    with claim_stdio() if options.stdio else contextlib.nullcontext() as wire:
+        # Before there is a loop that takes the signals: an import that hangs can be interrupted.
+        target = load_target(options.target)
+        asyncio.run(_serve(replace(options, log=options.log or default_log(options.target)), target, wire))
 
 
 def configure_logging(level: str) -> None:
@@ -180,15 +193,14 @@ class Signals:
         (self.hurried if self.asked.is_set() else self.asked).set()
 
 
-async def _serve(options: Options) -> None:
-    from semel.gateway.stdio import claim_stdio  # both here, for the SDK takes most of a second to import
+async def _serve(options: Options, target: "Target", wire: "Wire | None") -> None:
     from semel.serving import Node
 
     signals = Signals()
-    with signals.caught(), claim_stdio() if options.stdio else contextlib.nullcontext() as wire:
+    with signals.caught():
         try:
             node = Node(
-                options.target,
+                target,
                 log=options.log,
                 name=options.name,
                 listen=options.listen,
@@ -210,6 +222,7 @@ async def _live(node: "Node", options: Options, signals: Signals, wire: "Wire | 
     try:
         if not await _unless_asked_to_go(node.start(), signals):
             return
+        gc.freeze()  # what is there now stays; going through it again and again would stop the node, pulse and all
         try:
             await _unless_asked_to_go(_serve_to_the_end(node, wire), signals)
         finally:

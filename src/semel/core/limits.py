@@ -21,6 +21,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     in_flight_max: int = 4096
     """Calls that one node holds unanswered; over it the node says busy instead of growing."""
 
+    in_flight_bytes_max: int = 64 * 2**20
+    """Arguments of the calls that one node holds unanswered; read, checked and sent, they take twenty times as much."""
+
     batch_entries_max: int = 512
     """Entries in one append; past a few hundred, one fsync more costs less than the wait."""
 

@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
+from semel.forks import closes, keep_from_children
 from semel.gateway.hosts import KnownHosts
 from semel.gateway.listening import bind
 
@@ -79,6 +80,7 @@ async def serve_http(
         ListenError: the address cannot be bound.
     """
     with contextlib.closing(bind(host, port)) as bound:
+        keep_from_children(bound.fileno())
         serving = _Uvicorn(
             uvicorn.Config(
                 app,
@@ -100,6 +102,7 @@ async def serve_http(
                 task.result()
             yield bound.getsockname()[1]
         finally:
+            closes(bound.fileno())
             serving.should_exit = True
             await task
 

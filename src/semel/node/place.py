@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from semel.errors import NameTaken, ReplicaError, UsageError
+from semel.forks import closes, keep_from_children
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -31,6 +32,7 @@ class Place:
 
     def leave(self) -> None:
         """Free the name."""
+        closes(self._lock.fileno())
         self._lock.close()
         if self._temporary is not None:
             self._temporary.cleanup()
@@ -53,6 +55,7 @@ def take_place(home: Path | None, name: str | None) -> Place:
     for candidate in [name] if name else (f"node-{number}" for number in itertools.count(1)):
         lock = _lock(base / candidate)
         if lock is not None:
+            keep_from_children(lock.fileno())
             return Place(candidate, base / candidate, lock, temporary)
         if name is not None:
             raise NameTaken(

@@ -53,6 +53,7 @@ from semel.core.message import (
     Ticked,
 )
 from semel.errors import (
+    Busy,
     CallError,
     ClusterMismatch,
     Conflict,
@@ -109,6 +110,7 @@ class Runtime:
         self._decider = Decider(identity, Ledger(replica, replica.totals()), self.limits)
         self._tickets: dict[int, asyncio.Future[Reply]] = {}
         self._requests = 0
+        self._held_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._beats: dict[str, Beat] = {}
         self._last_entry = ""
@@ -224,13 +226,21 @@ class Runtime:
         call = self._call(tool, dict(arguments), key, caller, client)
         if self.failed.done():
             raise self.failed.result()
+        held_bytes = len(call.arguments)
+        if self._held_bytes and self._held_bytes + held_bytes > self.limits.in_flight_bytes_max:
+            raise Busy(
+                f"{self.identity.node.name} holds {self._held_bytes:,} bytes of arguments of unanswered calls, about "
+                "as many as it may: try again in a moment. Nothing was run; retrying with the same key is safe"
+            )
         ticket = self._requests
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._tickets[ticket] = future
-        self._step(Submitted(ticket, call, self._spec(tool, arguments)))
+        self._held_bytes += held_bytes
         try:
+            self._step(Submitted(ticket, call, self._spec(tool, arguments)))
             return await future
         finally:
+            self._held_bytes -= held_bytes
             self._tickets.pop(ticket, None)
             if future.cancelled():
                 self._step(Abandoned(ticket))
@@ -411,8 +421,10 @@ class Runtime:
             await self._pulse()
 
     async def _pulse(self) -> None:
-        await self._log.pulse(self.identity.node.name, msgspec.json.encode(self._beat()))
-        self._beats, seen = {}, await self._log.pulses()
+        # Side by side: in a node that is busy each wait costs a long turn of the loop.
+        beat = msgspec.json.encode(self._beat())
+        _, seen = await asyncio.gather(self._log.pulse(self.identity.node.name, beat), self._log.pulses())
+        self._beats = {}
         for name, data in seen.items():
             with contextlib.suppress(ValueError):  # a beat is a courtesy, whatever is in it
                 self._beats[name] = msgspec.json.decode(data, type=Beat)

@@ -37,7 +37,7 @@ Examples:
     help="Play in DIR, which is new or empty, and leave the logs there.",
 )
 def demo(keep: Path | None) -> Exit:
-    """Watch three nodes, real clients, and a leader that is killed in the middle of two calls.
+    """Watch three nodes survive the death of their leader.
 
     Three processes on this machine share one log. Every line of the story is checked against the nodes' logs and
     the clients' answers as it is told; if one does not hold, the demo says which and exits with 1. Nothing is left

@@ -7,10 +7,11 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from semel.errors import LogUnavailable
+from semel.forks import closes, keep_from_children
 
 _PAUSE_FIRST_S = 0.0001
 _PAUSE_MAX_S = 0.002
@@ -24,7 +25,9 @@ class FileLock:
         self._file = self._open()
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        keep_from_children(file)
+        return file
 
     @contextmanager
     def held(self, patience_s: float) -> Iterator[None]:
@@ -39,7 +42,7 @@ class FileLock:
         pause_s = _PAUSE_FIRST_S
         while not self._taken():
             if time.monotonic() >= give_up:
-                raise LogUnavailable(f"another process has held the log's lock {self._path} for over {patience_s:g} s")
+                raise LogUnavailable(f"{self._holder()} has held the log's lock {self._path} for over {patience_s:g} s")
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, _PAUSE_MAX_S)
         try:
@@ -56,6 +59,7 @@ class FileLock:
             return True
         # Someone deleted the file: the others lock the one that took its place, and so must we.
         replacement = self._open()
+        closes(self._file)
         os.close(self._file)
         self._file = replacement
         return False
@@ -66,6 +70,23 @@ class FileLock:
         except OSError:
             return False
 
+    def _holder(self) -> str:
+        """Return who has the lock, and what to do if that process is stopped; as far as /proc tells."""
+        with suppress(OSError, ValueError, IndexError):
+            inode = os.fstat(self._file).st_ino
+            for line in Path("/proc/locks").read_text().splitlines():
+                fields = line.split()
+                if fields[1] == "FLOCK" and int(fields[5].rpartition(":")[2]) == inode:
+                    process = Path("/proc", fields[4])
+                    name, state = (process / "stat").read_text().partition("(")[2].rpartition(")")[::2]
+                    stopped = state.split()[0] in "Tt"
+                    advice = (
+                        ", which is stopped (let it go on with kill -CONT, or end it with kill -9)," if stopped else ""
+                    )
+                    return f"process {fields[4]} ({name}){advice}"
+        return "another process"
+
     def close(self) -> None:
         """Give back the file."""
+        closes(self._file)
         os.close(self._file)
