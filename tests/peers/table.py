@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.peers.judge import Verdict
 
 BEGIN, END = "<!-- peers -->", "<!-- /peers -->"
-NUMBERS = {0: "none", 1: "one", 2: "two", 3: "three"}
+NUMBERS = {0: "none", 1: "one", 2: "two", 3: "three", 4: "four"}
 WORDS_MAX = 120
 HEADINGS = (
     "system",
