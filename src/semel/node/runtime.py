@@ -18,7 +18,7 @@ import msgspec
 from semel.core.call import Call, CallId, NodeId, Spec, Status, check_key, digest_of, encode_arguments
 from semel.core.codec import decode_entry, encode
 from semel.core.decider import Decider, Identity
-from semel.core.entry import Entry, Founded
+from semel.core.entry import Entry
 from semel.core.ledger import Ledger
 from semel.core.limits import Limits
 from semel.core.message import (
@@ -55,17 +55,15 @@ from semel.core.message import (
 from semel.errors import (
     Busy,
     CallError,
-    ClusterMismatch,
     Conflict,
     Draining,
-    LogDamaged,
     LogUnavailable,
-    ReplicaError,
     SemelError,
     by_code,
 )
 from semel.log.protocol import Log
 from semel.node.backend import Reply
+from semel.node.fit import check_fit
 from semel.node.peers import Peers
 from semel.node.replica import Replica, digest_of_entry
 from semel.node.status import Beat, cluster_status
@@ -127,7 +125,7 @@ class Runtime:
             LogError: the log cannot be used.
         """
         tail = await self._log.tail()
-        await self._check_cluster(tail)
+        await check_fit(self._log, tail, self._decider.ledger.totals, self._replica.last_entry(), self.identity.cluster)
         self._spawn(self._follow(), "follow")
         self._step(Started(tail))
         await self._pulse()
@@ -153,48 +151,6 @@ class Runtime:
         await self.peers.close()
         if self._decider.draining:
             await self._log.retire(self.identity.node.name)
-
-    async def _check_cluster(self, tail: int) -> None:
-        totals = self._decider.ledger.totals
-        if totals.position > tail:
-            raise ReplicaError(
-                f"this node's replica has {totals.position} entries, and the log only {tail}: the log was replaced or "
-                "has lost entries. If the log was replaced on purpose, move the node's folder away; else restore it"
-            )
-        if tail == 0:
-            return
-        stream = self._log.follow(0)
-        first = (await anext(stream)).entries[0]
-        await stream.aclose()
-        founded = decode_entry(1, first)
-        if not isinstance(founded, Founded):
-            raise LogDamaged("the log does not begin with the founding of a cluster: restore it from a copy")
-        if founded.cluster != self.identity.cluster:
-            raise ClusterMismatch(
-                f"the log belongs to the cluster {founded.cluster!r}, and this node is of {self.identity.cluster!r}: "
-                "name another --log, or this cluster with --cluster"
-            )
-        if totals.position and founded.id != totals.cluster_id:
-            raise ReplicaError(
-                f"this node's replica is of another log than this one (both of a cluster {founded.cluster!r}): "
-                "name the right --log, or move the node's folder away"
-            )
-        await self._check_history()
-
-    async def _check_history(self) -> None:
-        """Find out whether the log still has the entry that this node folded last: it may be an older copy, grown."""
-        position = self._decider.ledger.position
-        if position == 0:
-            return
-        stream = self._log.follow(position - 1)
-        found = (await anext(stream)).entries[0]
-        await stream.aclose()
-        if digest_of_entry(found) != self._replica.last_entry():
-            raise ReplicaError(
-                f"this node's replica and the log have different histories: another entry stands at position "
-                f"{position} than the one that this node read there. An older copy of the log was put in its "
-                "place, perhaps. Restore the right log; or, to lose what it does not have, move the node's folder away"
-            )
 
     # What the gateway asks.
 
