@@ -186,7 +186,7 @@ class Runtime:
         if self._held_bytes and self._held_bytes + held_bytes > self.limits.in_flight_bytes_max:
             raise Busy(
                 f"{self.identity.node.name} holds {self._held_bytes:,} bytes of arguments of unanswered calls, about "
-                "as many as it may: try again in a moment. Nothing was run; retrying with the same key is safe"
+                "as many as it may: try again in a moment. This request ran nothing; retrying with the same key is safe"
             )
         ticket = self._requests
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
