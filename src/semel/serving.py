@@ -28,8 +28,7 @@ from semel.gateway.stdio import Wire, serve_stdio
 from semel.gateway.target import Target, load_target, split_target
 from semel.gateway.toolbox import McpToolbox
 from semel.log.engines import open_log
-from semel.log.memory import MemoryLog
-from semel.log.sqlite import SqliteLog
+from semel.log.protocol import Log
 from semel.node.backend import Reply
 from semel.node.peers import MESSAGE_BYTES_MAX
 from semel.node.place import take_place
@@ -282,7 +281,7 @@ def _target(given: object) -> Target:
             return Target.of(given)
 
 
-async def _open_patiently(url: str) -> MemoryLog | SqliteLog:
+async def _open_patiently(url: str) -> Log:
     """Open a log that another process may hold for a while: a stopped one, or one that is about to die."""
     for attempt in itertools.count(1):
         try:

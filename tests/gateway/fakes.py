@@ -1,10 +1,12 @@
-"""A node for tests of the door: it answers from a dict, and notes what it was asked."""
+"""What the tests of the door share: a node that answers from a dict and notes what it was asked, and a toolbox."""
 
 import asyncio
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,6 +14,8 @@ import msgspec
 from semel.core.call import Call, CallId, Effect, NodeId, Record, Status
 from semel.core.limits import Limits
 from semel.errors import SemelError, UnknownTool
+from semel.gateway.target import load_target
+from semel.gateway.toolbox import McpToolbox
 from semel.node.backend import Reply
 from semel.node.tools import Attempt, Done, Gone
 
@@ -123,3 +127,13 @@ def text(end: Done | Gone) -> str:
     assert len(content) == 1
     said: str = content[0]["text"]
     return said
+
+
+@asynccontextmanager
+async def toolbox(file: Path, limits: Limits | None = None) -> AsyncIterator[McpToolbox]:
+    box = McpToolbox(load_target(str(file)), limits)
+    await box.start()
+    try:
+        yield box
+    finally:
+        await box.close()

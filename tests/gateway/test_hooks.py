@@ -3,8 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +13,7 @@ from semel.gateway.toolbox import McpToolbox
 from semel.node.tools import Done, Unknown
 
 from .conftest import Write
-from .fakes import attempt, told
+from .fakes import attempt, told, toolbox
 
 pytestmark = pytest.mark.anyio
 
@@ -93,16 +91,6 @@ TOOLS = """
     def bare(account: str) -> str:
         return account
 """
-
-
-@asynccontextmanager
-async def toolbox(file: Path, limits: Limits | None = None) -> AsyncIterator[McpToolbox]:
-    box = McpToolbox(load_target(str(file)), limits)
-    await box.start()
-    try:
-        yield box
-    finally:
-        await box.close()
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
@@ -12,12 +10,11 @@ import semel
 from semel.core.call import Effect, Spec, Status
 from semel.core.limits import Limits
 from semel.errors import BadArguments, UnknownTool, UpstreamError
-from semel.gateway.target import load_target
 from semel.gateway.toolbox import McpToolbox
 from semel.node.tools import Done
 
 from .conftest import Write
-from .fakes import attempt, text, told
+from .fakes import attempt, text, told, toolbox
 
 pytestmark = pytest.mark.anyio
 
@@ -116,16 +113,6 @@ TOOLS = """
     def odd() -> dict:
         return {"when": object()}
 """
-
-
-@asynccontextmanager
-async def toolbox(file: Path, limits: Limits | None = None) -> AsyncIterator[McpToolbox]:
-    box = McpToolbox(load_target(str(file)), limits)
-    await box.start()
-    try:
-        yield box
-    finally:
-        await box.close()
 
 
 @pytest.fixture

@@ -5,12 +5,13 @@ from urllib.parse import unquote
 
 from semel.errors import UsageError
 from semel.log.memory import MemoryLog
+from semel.log.protocol import Log
 from semel.log.sqlite import SqliteLog
 
 SCHEMES = "memory:, sqlite:///absolute/path, sqlite:relative/path"
 
 
-async def open_log(url: str) -> MemoryLog | SqliteLog:
+async def open_log(url: str) -> Log:
     """Open the log at `url`.
 
     Raises:

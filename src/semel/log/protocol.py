@@ -15,6 +15,7 @@ Nothing here knows what an entry means. The laws that every engine keeps, and on
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 
@@ -33,6 +34,11 @@ class Batch:
 
 class Log(Protocol):
     """One totally ordered, durable sequence of entries, shared by all nodes of a cluster."""
+
+    @property
+    def home(self) -> Path | None:
+        """The folder where the nodes of this machine keep their replicas; None if the log leaves nothing behind."""
+        ...
 
     async def append(self, after: int, entries: Sequence[bytes]) -> int:
         """Commit `entries` (one or more) after the position `after`; return the last position written.
