@@ -22,6 +22,7 @@
     │   ├── LogReadOnly           the file cannot be written
     │   ├── LogForeign            the file is not a semel log
     │   ├── LogDamaged            the file or an entry in it is damaged
+    │   ├── LogTrimmed            the entries asked for are trimmed away; a peer's replica has them
     │   └── LogNewer              written by a newer semel
     ├── ReplicaError              the node's own copy is damaged, newer, or does not fit the log
     ├── NodeError                 the node cannot start as asked
@@ -164,6 +165,12 @@ class LogDamaged(LogError):
     """The log's file, or an entry in it, is damaged; nothing was changed."""
 
     code = "log_damaged"
+
+
+class LogTrimmed(LogError):
+    """The entries that were asked for are trimmed away; a peer's replica still has what they added up to."""
+
+    code = "log_trimmed"
 
 
 class LogNewer(LogError):

@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from semel.errors import Conflict, LogDamaged
+from semel.errors import Conflict, LogDamaged, LogTrimmed
 from semel.log.limits import BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, ENTRY_BYTES_MAX
 from semel.log.protocol import Batch, Log
 
@@ -159,7 +159,7 @@ async def test_the_tail_sees_every_append_that_returned(log: Log, other: Log) ->
 
 
 async def test_a_trim_forgets_what_is_below_and_moves_nothing(log: Log, other: Log, entries: Entries) -> None:
-    await log.append(0, [b"a", b"b", b"c", b"d"])
+    await _append_each(log, [b"a", b"b", b"c", b"d"])
     await log.trim(3)
     assert await other.tail() == 4
     assert await entries(other, 2, after=2) == [b"c", b"d"]
@@ -167,24 +167,30 @@ async def test_a_trim_forgets_what_is_below_and_moves_nothing(log: Log, other: L
 
 
 async def test_following_from_what_was_trimmed_away_says_so(log: Log, other: Log) -> None:
-    await log.append(0, [b"a", b"b", b"c", b"d"])
+    await _append_each(log, [b"a", b"b", b"c", b"d"])
     await log.trim(3)
     for after in (0, 1):
-        with pytest.raises(LogDamaged, match="trimmed"):
+        with pytest.raises(LogTrimmed, match="trimmed"):
             await _first_batch(other, after=after)
 
 
-async def test_a_follower_that_is_overtaken_by_a_trim_says_so(log: Log) -> None:
-    await log.append(0, [b"x"] * (BATCH_ENTRIES_MAX + 10))
+async def test_a_follower_that_is_overtaken_by_a_trim_says_so_or_goes_on_without_a_gap(log: Log) -> None:
+    await log.append(0, [b"x"] * BATCH_ENTRIES_MAX)
     batches = log.follow(0)
     await anext(batches)
-    await log.trim(BATCH_ENTRIES_MAX + 5)
-    with pytest.raises(LogDamaged, match="trimmed"):
-        await anext(batches)
+    await log.append(BATCH_ENTRIES_MAX, [b"y"] * 3)
+    await log.append(BATCH_ENTRIES_MAX + 3, [b"z"])
+    await log.trim(BATCH_ENTRIES_MAX + 4)
+    try:
+        batch = await anext(batches)
+    except LogTrimmed:
+        pass
+    else:  # it had them in hand already
+        assert batch.first == BATCH_ENTRIES_MAX + 1
 
 
 async def test_a_trim_past_the_end_keeps_the_last_entry(log: Log, other: Log, entries: Entries) -> None:
-    await log.append(0, [b"a", b"b", b"c"])
+    await _append_each(log, [b"a", b"b", b"c"])
     await log.trim(99)
     assert await other.tail() == 3
     assert await entries(other, 1, after=2) == [b"c"]
@@ -206,6 +212,58 @@ async def test_a_trim_may_be_repeated_and_never_goes_back(log: Log, other: Log, 
     await other.trim(5)
     assert await log.tail() == 3500
     assert await entries(other, 101, after=3399) == [b"x"] * 101
+
+
+async def test_the_first_entry_is_known_for_ever(log: Log, other: Log) -> None:
+    assert await log.first() is None
+    await _append_each(log, [b"a", b"b", b"c"])
+    assert await other.first() == b"a"
+    await log.trim(3)
+    assert await other.first() == b"a"
+    await log.append(3, [b"d"])
+    await log.trim(99)
+    assert await log.first() == b"a"
+
+
+async def test_entries_stored_together_may_outlive_a_trim_together_but_never_with_a_gap(
+    log: Log, entries: Entries
+) -> None:
+    await _append_each(log, [b"a", b"b"])
+    await log.append(2, [b"c", b"d", b"e", b"f"])
+    await log.trim(5)
+    assert await entries(log, 2, after=4) == [b"e", b"f"]
+    with pytest.raises(LogTrimmed, match="trimmed"):
+        await _first_batch(log, after=1)
+
+
+async def test_an_empty_log_can_go_on_after_a_position(log: Log, other: Log, entries: Entries) -> None:
+    await log.begin_after(b"first", 10, b"k")
+    assert await other.tail() == 11
+    assert await other.first() == b"first"
+    assert await entries(other, 1, after=10) == [b"k"]
+    for after in (0, 1, 9):
+        with pytest.raises(LogTrimmed, match="trimmed"):
+            await _first_batch(other, after=after)
+    assert await other.append(11, [b"l"]) == 12
+    await log.trim(12)
+    assert await log.first() == b"first"
+    assert await entries(log, 1, after=11) == [b"l"]
+
+
+async def test_a_follower_of_an_empty_log_is_told_that_it_begins_later(log: Log, other: Log) -> None:
+    following = asyncio.ensure_future(_first_batch(other, after=0))
+    await asyncio.sleep(0)  # it has begun to wait
+    await log.begin_after(b"first", 10, b"k")
+    with pytest.raises(LogTrimmed, match="trimmed"):
+        await following
+
+
+async def test_a_log_that_is_not_empty_does_not_begin_again(log: Log, other: Log, entries: Entries) -> None:
+    await log.append(0, [b"a"])
+    with pytest.raises(Conflict):
+        await other.begin_after(b"first", 10, b"k")
+    assert await entries(log, 1) == [b"a"]
+    assert await log.first() == b"a"
 
 
 async def test_an_append_that_is_proposed_again_after_a_trim_took_it_is_not_written_twice(log: Log) -> None:
@@ -245,3 +303,8 @@ async def test_closing_twice_is_harmless(log: Log, other: Log) -> None:
 async def _first_batch(log: Log, *, after: int) -> Batch:
     async with asyncio.timeout(10):
         return await anext(log.follow(after))
+
+
+async def _append_each(log: Log, entries: list[bytes]) -> None:
+    for after, entry in enumerate(entries, await log.tail()):
+        await log.append(after, [entry])

@@ -17,3 +17,8 @@ def check_proposal(after: int, entries: Sequence[bytes]) -> None:
     assert after >= 0, f"no position is before 0, so nothing can follow {after}"
     assert entries, "an append has one entry or more"
     assert all(len(entry) <= ENTRY_BYTES_MAX for entry in entries), "an entry is over the limit"
+
+
+def check_beginning(after: int) -> None:
+    """Assert that a log can begin after this position; anything else is our own mistake."""
+    assert after >= 1, f"a log that begins after position {after} is an empty one"

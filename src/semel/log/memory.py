@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from itertools import islice
 
-from semel.errors import Conflict, LogDamaged
-from semel.log.limits import BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, check_proposal
+from semel.errors import Conflict, LogDamaged, LogTrimmed
+from semel.log.limits import BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, check_beginning, check_proposal
 from semel.log.protocol import Batch
 
 
@@ -18,7 +18,11 @@ class MemoryLog:
     home: None = None
     """There is no place on disk beside this log."""
 
+    small = False
+    """There is room for all of it, or there is no room for anything."""
+
     def __init__(self) -> None:
+        self._founding: bytes | None = None
         self._entries: list[bytes] = []
         self._first = 1
         self._grown = asyncio.Event()
@@ -30,6 +34,7 @@ class MemoryLog:
         tail = await self.tail()
         last = after + len(entries)
         if tail == after:
+            self._founding = entries[0] if tail == 0 else self._founding
             self._entries.extend(entries)
             self._grown.set()
             self._grown = asyncio.Event()
@@ -56,7 +61,7 @@ class MemoryLog:
         if after > tail:
             raise LogDamaged(f"the log ends at position {tail}, before {after} from where it should be followed")
         if after + 1 < self._first:
-            raise LogDamaged(f"the entries after position {after} are trimmed away; the log begins at {self._first}")
+            raise LogTrimmed(f"the entries after position {after} are trimmed away; the log begins at {self._first}")
         start = after + 1 - self._first
         entries: list[bytes] = []
         batch_bytes = 0
@@ -71,12 +76,25 @@ class MemoryLog:
         """Return the last committed position, 0 for an empty log."""
         return self._first + len(self._entries) - 1
 
+    async def first(self) -> bytes | None:
+        """Return the entry at position 1, None for an empty log."""
+        return self._founding
+
     async def trim(self, before: int) -> None:
         """Forget every entry below the position `before`, but never the last one."""
         first = min(before, await self.tail())
         if first > self._first:
             del self._entries[: first - self._first]
             self._first = first
+
+    async def begin_after(self, first: bytes, after: int, entry: bytes) -> None:
+        """Make an empty log go on with `entry` after the position `after`."""
+        check_beginning(after)
+        if tail := await self.tail():
+            raise Conflict(f"the log is not empty: it ends at position {tail}")
+        self._founding, self._entries, self._first = first, [entry], after + 1
+        self._grown.set()
+        self._grown = asyncio.Event()
 
     async def pulse(self, node: str, beat: bytes) -> None:
         """Show `beat` as the newest sign of life of `node`."""

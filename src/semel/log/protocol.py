@@ -10,7 +10,8 @@ Nothing here knows what an entry means. The laws that every engine keeps, and on
    Once they are trimmed away this is forgotten: a Conflict says "read on", never "yours was not written".
 4. `follow` yields every entry after a position once, in order, without a gap, for ever.
 5. `tail` is linearizable: it sees every append that returned before it was asked.
-6. A pulse is liveness, never safety: it may be lost, late or stale, and nothing breaks.
+6. `trim` forgets old entries, and never the first one nor the last. What it left stays where it is.
+7. A pulse is liveness, never safety: it may be lost, late or stale, and nothing breaks.
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -40,6 +41,11 @@ class Log(Protocol):
         """The folder where the nodes of this machine keep their replicas; None if the log leaves nothing behind."""
         ...
 
+    @property
+    def small(self) -> bool:
+        """True if the store is to be kept small: then the leader trims what all live replicas hold durably."""
+        ...
+
     async def append(self, after: int, entries: Sequence[bytes]) -> int:
         """Commit `entries` (one or more) after the position `after`; return the last position written.
 
@@ -56,8 +62,8 @@ class Log(Protocol):
         A log that is out of reach for a while is waited for. Close the generator to stop.
 
         Raises:
-            LogDamaged: a position is missing, the entries after `after` have been trimmed away, or the log
-                ends before `after` (it is an older copy).
+            LogTrimmed: the entries after `after` have been trimmed away.
+            LogDamaged: a position is missing, or the log ends before `after` (it is an older copy).
             LogError: the log cannot be used any more.
         """
         ...
@@ -70,19 +76,46 @@ class Log(Protocol):
         """
         ...
 
-    async def trim(self, before: int) -> None:
-        """Forget every entry below the position `before`; positions and the tail stay as they are.
+    async def first(self) -> bytes | None:
+        """Return the entry at position 1, which no trim forgets; None for an empty log.
 
-        The last entry is always kept, so `before` past the tail keeps it. Trimming twice is harmless.
+        Raises:
+            LogUnavailable: it cannot be told for now.
+        """
+        ...
+
+    async def trim(self, before: int) -> None:
+        """Forget the entries below the position `before`; positions and the tail stay as they are.
+
+        An engine that stores several entries in one piece keeps those that share one with `before`. The last entry
+        is always kept, so `before` past the tail keeps it. Trimming twice is harmless.
+
+        Raises:
+            LogUnavailable: it may be done or not; the next trim does it.
+        """
+        ...
+
+    async def begin_after(self, first: bytes, after: int, entry: bytes) -> None:
+        """Make an empty log go on with `entry` after the position `after` (1 or more), as if all before were trimmed.
+
+        `first` is what `first` returns from now on. This is how the log of a restored backup begins.
+
+        Raises:
+            Conflict: the log is not empty; nothing was written.
+            LogUnavailable: it may be done or not.
         """
         ...
 
     async def pulse(self, node: str, beat: bytes) -> None:
-        """Show `beat` as the newest sign of life of `node`; an older one is overwritten."""
+        """Show `beat` as the newest sign of life of `node`; an older one is overwritten. It may be lost, in silence."""
         ...
 
     async def pulses(self) -> Mapping[str, bytes]:
-        """Return the newest beat of every node that has pulsed and has not retired."""
+        """Return the newest beat of every node that has pulsed and has not retired.
+
+        Raises:
+            LogUnavailable: nobody's pulse can be seen for now.
+        """
         ...
 
     async def retire(self, node: str) -> None:

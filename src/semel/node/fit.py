@@ -6,7 +6,7 @@ Asked once, at a node's start, before anything is folded or decided.
 from semel.core.codec import decode_entry
 from semel.core.entry import Founded
 from semel.core.ledger import Totals
-from semel.errors import ClusterMismatch, LogDamaged, ReplicaError
+from semel.errors import ClusterMismatch, LogDamaged, LogTrimmed, ReplicaError
 from semel.log.protocol import Log
 from semel.node.replica import digest_of_entry
 
@@ -26,7 +26,8 @@ async def check_fit(log: Log, tail: int, totals: Totals, last_entry: str, cluste
         )
     if tail == 0:
         return
-    founded = decode_entry(1, await _entry_at(log, 1))
+    first = await log.first()
+    founded = decode_entry(1, first) if first is not None else None
     if not isinstance(founded, Founded):
         raise LogDamaged("the log does not begin with the founding of a cluster: restore it from a copy")
     if founded.cluster != cluster:
@@ -41,7 +42,11 @@ async def check_fit(log: Log, tail: int, totals: Totals, last_entry: str, cluste
             f"this node's replica is of another log than this one (both of a cluster {founded.cluster!r}): "
             "name the right --log, or move the node's folder away"
         )
-    if digest_of_entry(await _entry_at(log, totals.position)) != last_entry:
+    try:
+        entry = await _entry_at(log, totals.position)
+    except LogTrimmed:
+        return  # what is trimmed was held durably by all who lived; a peer's replica tells the rest
+    if digest_of_entry(entry) != last_entry:
         raise ReplicaError(
             "this node's replica and the log have different histories: another entry stands at position "
             f"{totals.position} than the one that this node read there. An older copy of the log was put in its "

@@ -60,10 +60,19 @@ class Appender:
             if goal <= first:
                 return False
             next_first = min(goal, first + _TRIM_ENTRIES_MAX)
-            connection.execute("DELETE FROM entries WHERE position < ?", (next_first,))
+            connection.execute("DELETE FROM entries WHERE position > 1 AND position < ?", (next_first,))
             connection.execute("UPDATE meta SET value = ? WHERE name = 'first'", (next_first,))
         self._unsaved_bytes += _COMMIT_BYTES
         return next_first < goal
+
+    def begin_after(self, first: bytes, after: int, entry: bytes) -> None:
+        """Make an empty log go on with `entry` after the position `after`, durably."""
+        with self._transaction() as connection:
+            if tail := last_position(connection):
+                raise Conflict(f"{self._path} is not empty: it ends at position {tail}")
+            connection.executemany("INSERT INTO entries VALUES (?, ?)", ((1, first), (after + 1, entry)))
+            connection.execute("UPDATE meta SET value = ? WHERE name = 'first'", (after + 1,))
+        self._unsaved_bytes += len(first) + len(entry) + _COMMIT_BYTES
 
     @property
     def checkpoint_due(self) -> bool:

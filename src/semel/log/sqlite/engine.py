@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self, TypeVar, TypeVarTuple
 
 from semel.errors import LogError, LogUnavailable
-from semel.log.limits import check_proposal
+from semel.log.limits import check_beginning, check_proposal
 from semel.log.protocol import Batch
 from semel.log.sqlite.appender import Appender
 from semel.log.sqlite.faults import faults_told
@@ -29,6 +29,9 @@ _Arguments = TypeVarTuple("_Arguments")
 
 class SqliteLog:
     """A `Log` in one SQLite file, shared by the processes of one machine; `open` makes it."""
+
+    small = False
+    """The file holds the whole history: a disk has room for it, and a lost replica is made anew from it."""
 
     def __init__(self, path: Path, appender: Appender, reader: Reader, watch: Watch) -> None:
         self._path = path
@@ -105,10 +108,20 @@ class SqliteLog:
         """Return the last committed position, 0 for an empty log."""
         return await self._run(self._reading, self._reader.tail)
 
+    async def first(self) -> bytes | None:
+        """Return the entry at position 1, None for an empty log."""
+        return await self._run(self._reading, self._reader.first)
+
     async def trim(self, before: int) -> None:
         """Forget every entry below the position `before`, but never the last one."""
         while await self._run(self._writing, self._appender.trim, before):
             pass
+
+    async def begin_after(self, first: bytes, after: int, entry: bytes) -> None:
+        """Make an empty log go on with `entry` after the position `after`."""
+        check_beginning(after)
+        await self._run(self._writing, self._appender.begin_after, first, after, entry)
+        self._watch.wake()
 
     async def pulse(self, node: str, beat: bytes) -> None:
         """Show `beat` as the newest sign of life of `node`; it may be lost."""

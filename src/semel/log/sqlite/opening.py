@@ -154,7 +154,7 @@ def _check_ends(connection: sqlite3.Connection, path: Path) -> None:
     # What is cheap in a file of any size: both ends. Damage between them is found when it is read.
     # (One query for both would read the whole table: SQLite seeks an end only if it is asked for one alone.)
     first = first_position(connection, path)
-    (lowest,) = connection.execute("SELECT min(position) FROM entries").fetchone()
+    (lowest,) = connection.execute("SELECT min(position) FROM entries WHERE position >= ?", (first,)).fetchone()
     if (lowest or 1) != first:
         raise LogDamaged(f"{path} should begin at position {first}, but that entry is missing")
 

@@ -3,7 +3,7 @@
 from contextlib import closing
 from pathlib import Path
 
-from semel.errors import LogDamaged
+from semel.errors import LogDamaged, LogError, LogTrimmed
 from semel.log.limits import BATCH_BYTES_MAX, BATCH_ENTRIES_MAX
 from semel.log.protocol import Batch
 from semel.log.sqlite.faults import faults_told
@@ -28,7 +28,8 @@ class Reader:
         """Return the entries after the position `after`, at most a batch; None if there is none yet.
 
         Raises:
-            LogDamaged: a position is missing, or the entries after `after` have been trimmed away.
+            LogTrimmed: the entries after `after` have been trimmed away.
+            LogDamaged: a position is missing.
             LogError: the file could not be read, by its kind.
         """
         with faults_told(self._path):
@@ -57,13 +58,21 @@ class Reader:
         with self._connection.blobopen("entries", "entry", position, readonly=True) as entry:
             return entry.read()
 
-    def _gap(self, position: int) -> LogDamaged:
+    def _gap(self, position: int) -> LogError:
         first = first_position(self._connection, self._path)
         if position < first:
-            return LogDamaged(
+            return LogTrimmed(
                 f"the entries from position {position} on are trimmed away; {self._path} begins at {first}"
             )
         return LogDamaged(f"position {position} is missing from {self._path}")
+
+    def first(self) -> bytes | None:
+        """Return the entry at position 1, None for an empty log."""
+        with faults_told(self._path):
+            row: tuple[bytes] | None = self._connection.execute(
+                "SELECT entry FROM entries WHERE position = 1"
+            ).fetchone()
+        return row[0] if row is not None else None
 
     def tail(self) -> int:
         """Return the last committed position, 0 for an empty log."""
