@@ -284,6 +284,7 @@ BESIDE = {
     "test_presence": "suspicion: how fast a leader is found, never whether it is right",
     "test_scenes": "replays the scenes, which are named one by one",
     "test_sqlite_opening": "which files are logs, and what is said of those that are none",
+    "test_etcd_address": "which URLs name a log in etcd, and what is said of those that do not",
     "test_peers": "the connections between nodes, which may lose anything",
     "test_place": "a node's name and folder on its machine",
     "test_advertise": "the URL that a node announces",
