@@ -166,7 +166,7 @@ PROMISES = (
             "loses open calls at a snapshot",
         ),
         log=("test_log_contract", "test_sqlite_processes", "test_sqlite_trouble"),
-        node=("test_replica", "test_runtime", "test_snapshot"),
+        node=("test_replica", "test_restoring", "test_runtime", "test_snapshot"),
         processes=("test_fire", "test_chaos"),
         chaos=(chaos.audits_are_the_log,),
     ),
