@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from semel.errors import Conflict, LogTrimmed, LogUnavailable
 from semel.log.etcd import rpc
 from semel.log.etcd.cluster import ATTEMPT_FIRST_S, ATTEMPT_MOST_S, Cluster
+from semel.log.etcd.faults import FULL, EtcdFull
 from semel.log.etcd.framing import PIECE_BYTES_MAX, Reference, cut, frame, frame_reference, refer
 from semel.log.etcd.keys import Keys, position_of, position_value
 from semel.log.etcd.reader import PAGE_ATTEMPT_S, PAGE_S, PIECES_AT_ONCE, Reader
@@ -45,9 +46,13 @@ class Appender:
             [rpc.put(self._keys.log(after + 1), value), rpc.put(self._keys.tail, position_value(last))],
             [rpc.one(self._keys.tail), rpc.one(self._keys.log(after + 1))],
         )
-        answer = await self._propose(request)
-        if not answer.succeeded:
-            await self._check_stands(answer, after, entries, value)
+        try:
+            answer = await self._propose(request)
+        except EtcdFull:
+            await self._check_stands_in_full(after, entries)
+        else:
+            if not answer.succeeded:
+                await self._check_stands(answer, after, entries, value)
         self._known.learn(last)
         return last
 
@@ -66,10 +71,20 @@ class Appender:
         tail, there = rpc.else_value(answer, 0), rpc.else_value(answer, 1)
         if there == value:
             return
-        position = position_of(tail) if tail is not None else 0
-        self._known.learn(position)
-        conflict = Conflict(f"the log ends at position {position}; these entries do not stand after {after}")
-        if position < after + len(entries):
+        await self._check_read(position_of(tail) if tail is not None else 0, after, entries)
+
+    async def _check_stands_in_full(self, after: int, entries: Sequence[bytes]) -> None:
+        """Return if `entries` stand although etcd says that it is full, which may be said of what it has just done."""
+        position, _ = await self._reader.tail()
+        if position <= after:
+            raise EtcdFull(FULL)  # they may yet come: nothing is decided
+        await self._check_read(position, after, entries)
+
+    async def _check_read(self, tail: int, after: int, entries: Sequence[bytes]) -> None:
+        """Compare what stands after `after` with `entries`; raise a `Conflict` if it is something else."""
+        self._known.learn(tail)
+        conflict = Conflict(f"the log ends at position {tail}; these entries do not stand after {after}")
+        if tail < after + len(entries):
             raise conflict
         compared = 0
         try:

@@ -5,10 +5,11 @@ Deleting, compacting and defragmenting put nothing, so a full etcd takes them, a
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
-from semel.errors import LogError
+from semel.errors import LogError, LogUnavailable
 from semel.log.etcd import rpc
 from semel.log.etcd.cluster import Cluster
 from semel.log.etcd.faults import told
@@ -24,8 +25,8 @@ FRAGMENTED_BYTES = 64 * 1024 * 1024
 """A member's file below this size is not worth the pause that defragmenting takes."""
 DEFRAGMENT_S = 60.0
 """A member answers nobody while it copies what is in use, some hundred megabytes in a second."""
-ROOM = 0.5
-"""An alarm is taken back once each file has shrunk to this part of its size under the alarm, which was the quota."""
+MAKE_ROOM_EVERY_S = 5.0
+"""If one attempt to make room was not enough, the next one waits for another trim to have deleted something."""
 
 logger = logging.getLogger("semel")
 
@@ -39,6 +40,8 @@ class Housekeeping:
         self._reader = reader
         self._revision = 0
         """etcd's revision at the last trim: history before it is nobody's need any more."""
+        self._make_room_at = 0.0
+        self._warned = False
         self._tidying: asyncio.Task[None] | None = None
 
     async def trim(self, before: int) -> None:
@@ -75,8 +78,12 @@ class Housekeeping:
             return
         try:
             await self._cluster.ask("compact", rpc.compact(revision))
-        except LogError as error:  # compacted further by another, or not allowed, or out of reach: the next trim does
-            logger.debug("etcd was not compacted: %s", error)
+        except LogUnavailable:
+            pass  # the next trim does it
+        except LogError as error:
+            if "compacted" not in str(error) and not self._warned:  # another leader may have compacted further
+                self._warned = True
+                logger.warning("etcd's history cannot be compacted, and will grow: %s; or add compact=no", error)
 
     async def _tidy(self, revision: int) -> None:
         """Defragment a member that is worth it; under an alarm, make room and take the alarm back."""
@@ -96,19 +103,23 @@ class Housekeeping:
             self._tidying = None
 
     async def _make_room(self, full: Sequence[Status | None], revision: int) -> None:
-        """Free all that can be freed, at every member, and disarm the alarm if that was enough."""
-        await self._compact(revision)
-        members = self._cluster.members
-        for member, _ in _leader_last(members, full):
+        """Free all that can be freed, at every member, and take the alarm back.
+
+        If that was not enough, the next write raises the alarm anew: nothing is lost by taking it back.
+        """
+        if time.monotonic() < self._make_room_at:
+            return
+        self._make_room_at = time.monotonic() + MAKE_ROOM_EVERY_S
+        await self._cluster.ask("compact", rpc.compact(revision, physical=True), within_s=DELETE_S, attempt_s=DELETE_S)
+        for member, _ in _leader_last(self._cluster.members, full):
             await self._defragment(member)
-        for was, now in zip(full, await statuses(members, self._cluster.token), strict=True):
-            if was is None or now is None or now.file_bytes > ROOM * was.file_bytes:
-                logger.warning("etcd's database is still full (NOSPACE alarm): raise its --quota-backend-bytes")
-                return
         for alarm in (await self._cluster.ask("alarm", rpc.alarms())).alarms:
             if rpc.is_nospace(alarm):
                 await self._cluster.ask("alarm", rpc.disarm(alarm))
-        logger.warning("etcd's database was full (NOSPACE alarm), has room again, and the alarm is taken back")
+        logger.warning(
+            "etcd's database was full (NOSPACE alarm); it was compacted and defragmented, and the alarm taken back. "
+            "If this comes again, raise etcd's --quota-backend-bytes"
+        )
 
     async def _defragment(self, member: Member) -> None:
         self._cluster.leave(member)  # it answers nobody for a while
