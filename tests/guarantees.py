@@ -178,7 +178,7 @@ PROMISES = (
             "test_sqlite_processes",
             "test_sqlite_trouble",
         ),
-        node=("test_replica", "test_runtime"),
+        node=("test_replica", "test_runtime", "test_snapshot"),
         processes=("test_fire", "test_chaos"),
         chaos=(chaos.audits_are_the_log,),
     ),
