@@ -36,6 +36,10 @@ class Cluster:
         credentials = credentials_of(address)
         self.members = tuple(Member(endpoint, credentials) for endpoint in address.endpoints)
         self.health = Health(self.members)
+        self.revision = 0
+        """etcd's newest revision that an answer has named: it counts writes."""
+        self.full = False
+        """Whether etcd has said that it has no room; whoever makes room takes this back."""
         self.token: str | None = None
         self._current = self.members[0]
         self._login = asyncio.Lock()
@@ -126,6 +130,7 @@ class Cluster:
             trouble, found = await self._attempt(member, method, request, min(attempt_s, left_s))
             if trouble is None:
                 return found
+            self.full = self.full or trouble is Verdict.FULL
             self.health.trouble()
             left_s = ends_at - time.monotonic() - ROUND_PAUSE_S
             if left_s <= 0 or trouble is Verdict.FULL:
@@ -170,6 +175,7 @@ class Cluster:
                 f"etcd at {member.endpoint} has become another cluster ({answer.header.cluster_id:x}, it was "
                 f"{self.id:x}): name the members of one cluster, and start this node again"
             )
+        self.revision = max(self.revision, answer.header.revision)
 
     async def _authenticate(self, refused: str | None) -> None:
         """Get a token in place of `refused`, unless somebody else has got one by now."""
