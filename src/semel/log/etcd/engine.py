@@ -43,6 +43,11 @@ class EtcdLog:
         return cls(await Cluster.open(address), folder)
 
     @property
+    def copies(self) -> int:
+        """How many live replicas must hold an entry before it is trimmed: as many as outlive what etcd outlives."""
+        return self._cluster.address.copies or len(self._cluster.members) // 2 + 1
+
+    @property
     def home(self) -> Path | None:
         """The folder where nodes of this machine keep their replicas of this log; it may not exist yet."""
         if self._folder is None:
