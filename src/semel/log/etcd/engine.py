@@ -75,7 +75,7 @@ class EtcdLog:
         return await self._reader.first()
 
     async def trim(self, before: int) -> None:
-        """Forget the entries below the append that holds `before`, and look after etcd; call it now and then."""
+        """Forget the entries below the append that holds `before`, and look after etcd on that occasion."""
         await self._housekeeping.trim(before)
 
     async def begin_after(self, first: bytes, after: int, entry: bytes) -> None:
@@ -85,6 +85,7 @@ class EtcdLog:
 
     async def pulse(self, node: str, beat: bytes) -> None:
         """Show `beat` as the newest sign of life of `node`, in less than a second or not at all."""
+        self._housekeeping.tend()
         await self._pulses.show(node, beat)
 
     async def pulses(self) -> Mapping[str, bytes]:
