@@ -21,6 +21,8 @@ class MemoryLog:
     small = False
     """There is room for all of it, or there is no room for anything."""
 
+    local = True
+
     def __init__(self) -> None:
         self._founding: bytes | None = None
         self._entries: list[bytes] = []
