@@ -147,7 +147,8 @@ PROMISES = (
     Promise(
         number=5,
         name="One history",
-        text="Every node reads the same entries in the same order, and any node can serve the audit.",
+        text="Every node reads the same entries in the same order, and any node can serve the audit. A linearizable "
+        "read says so and is so.",
         scenes=(
             "call_through_a_follower",
             "forgetting",
@@ -166,7 +167,7 @@ PROMISES = (
             "loses open calls at a snapshot",
         ),
         log=("test_log_contract", "test_sqlite_processes", "test_sqlite_trouble"),
-        node=("test_replica", "test_runtime"),
+        node=("test_reach", "test_replica", "test_runtime"),
         processes=("test_fire", "test_chaos"),
         chaos=(chaos.audits_are_the_log,),
     ),

@@ -19,6 +19,7 @@ import click
 from semel.cli.audit import audit
 from semel.cli.call import call, tools
 from semel.cli.demo.command import demo
+from semel.cli.drain import drain
 from semel.cli.exits import Exit, exit_of
 from semel.cli.lesson import Lessons
 from semel.cli.output import forgive_encodings, note
@@ -57,7 +58,7 @@ def console() -> None:
     """MCP tool calls that happen once: on a cluster, through crashes, with a log that proves it."""
 
 
-for _command in (serve, call, tools, status, audit, demo):
+for _command in (serve, call, tools, status, audit, drain, demo):
     console.add_command(_command)
 
 

@@ -65,8 +65,9 @@ from semel.log.protocol import Log
 from semel.node.backend import Reply
 from semel.node.fit import check_fit
 from semel.node.peers import Peers
+from semel.node.reach import Reach
 from semel.node.replica import Replica, digest_of_entry
-from semel.node.status import Beat, cluster_status
+from semel.node.status import Beat, Sightings, View, cluster_status
 from semel.node.tools import Attempt, Done, Gone, Toolbox
 
 TICK_S = 0.05
@@ -101,6 +102,9 @@ class Runtime:
         """Why the log cannot be written just now, if so."""
         self.changed = asyncio.Event()
         """Set and replaced whenever the replica has committed something new."""
+        self.remarks: list[str] = []
+        """What an operator should know of how this node was started; the status shows it as warnings."""
+        self.reach = Reach(log)
         self._idle = asyncio.Event()
         """Set once the node drains and owes nothing any more, or cannot go on."""
         self._log = log
@@ -111,6 +115,7 @@ class Runtime:
         self._held_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._beats: dict[str, Beat] = {}
+        self._sightings = Sightings()
         self._last_entry = ""
         """The digest of the entry that the log gave back last."""
 
@@ -124,17 +129,22 @@ class Runtime:
             ReplicaError: the replica does not fit the log.
             LogError: the log cannot be used.
         """
-        tail = await self._log.tail()
+        tail = await self.reach.ask()
         await check_fit(self._log, tail, self._decider.ledger.totals, self._replica.last_entry(), self.identity.cluster)
         self._spawn(self._follow(), "follow")
         self._step(Started(tail))
         await self._pulse()
         self._spawn(self._tick_for_ever(), "tick")
         self._spawn(self._pulse_for_ever(), "pulse")
+        self._spawn(self.reach.look_for_ever(), "look")
+
+    def retreat(self) -> None:
+        """Take no new calls from now on, and resign; what runs goes on, and `drain` waits for it."""
+        self._step(Drained())
 
     async def drain(self, patience_s: float) -> None:
         """Take no new calls, resign, and let running tools end for up to `patience_s`."""
-        self._step(Drained())
+        self.retreat()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), patience_s)
         for future in self._tickets.values():
@@ -222,10 +232,24 @@ class Runtime:
         except CallError as error:
             return Refusal(error.code, str(error))
 
+    async def read_to_tail(self) -> int:
+        """Wait until this node has read all that the log holds as this is asked; return the position of its end.
+
+        What `status` and the replica show from then on is linearizable.
+
+        Raises:
+            Unconfirmed: the log cannot tell in time where it ends, or the node does not get there in time.
+            SemelError: the node cannot go on.
+        """
+        if self.failed.done():
+            raise self.failed.result()
+        return await self.reach.read_to_tail(self)
+
     def status(self) -> dict[str, Any]:
         """Return how the cluster stands as this node has read it; the shape of `semel status --json`."""
-        mine = self._beat()
-        return cluster_status(self._decider, {**self._beats, self.identity.node.name: mine}, self.readiness(), now())
+        beats = {**self._beats, self.identity.node.name: self._beat()}
+        view = View(beats, self._sightings, self.reach, len(self._tickets), self.readiness(), self.remarks)
+        return cluster_status(self._decider, view, now())
 
     # What peers say (a `Listener`).
 
@@ -260,6 +284,7 @@ class Runtime:
             outputs = self._decider.step(given, now())
             if ledger.position != position:
                 self._replica.commit(ledger.totals, self._last_entry)
+                self.reach.heard(ledger.position)
                 self.changed.set()
                 self.changed = asyncio.Event()
         except SemelError as error:
@@ -384,6 +409,7 @@ class Runtime:
         for name, data in seen.items():
             with contextlib.suppress(ValueError):  # a beat is a courtesy, whatever is in it
                 self._beats[name] = msgspec.json.decode(data, type=Beat)
+        self._sightings.see(self._beats, now().s)
         beats = {name: (NodeId(name, beat.incarnation), str(beat.at_s)) for name, beat in self._beats.items()}
         self._step(Pulsed(beats))
 
