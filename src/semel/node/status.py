@@ -1,6 +1,7 @@
 """How the cluster stands, in the shape of `semel status --json`: from one node's ledger and the beats it has seen."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,17 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     position: int
     tools: str
     at_s: float
+    durable: int = 0
+    """The position up to which its replica is on the disk, if the log asks for that."""
+
+
+def decode_beats(seen: Mapping[str, bytes]) -> dict[str, Beat]:
+    """Return the beats of nodes by name; one that makes no sense is left out, since a beat is a courtesy."""
+    beats = {}
+    for name, data in seen.items():
+        with suppress(ValueError):
+            beats[name] = msgspec.json.decode(data, type=Beat)
+    return beats
 
 
 class Sightings:
@@ -106,10 +118,11 @@ def _warnings(nodes: Sequence[Mapping[str, Any]], view: View, position: int) -> 
     alive = [node for node in nodes if node["alive"]]
     warnings = [view.trouble] if view.trouble is not None else []
     if view.reach.lost:
-        why = f": {view.reach.trouble}" if view.reach.trouble is not None else ""
+        said = view.reach.trouble is None or view.reach.trouble == view.trouble
+        why = "" if said else f": {view.reach.trouble}"
         warnings.append(
             f"as of position {position}; the log has not been reached for {view.reach.age_s:.0f} s{why}. "
-            "Nodes that are shown as down may only be out of sight"
+            "What is shown of other nodes is as old"
         )
     if len({node["tools"] for node in alive}) > 1:
         kinds = ", ".join(f"{node['node']}: {node['tools']}" for node in alive)
