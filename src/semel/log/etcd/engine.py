@@ -22,9 +22,6 @@ from semel.log.protocol import Batch
 class EtcdLog:
     """A `Log` in etcd, shared by the nodes of many machines; `open` makes it, for the running event loop."""
 
-    small = True
-    """etcd keeps all of its data in the memory and in one file of each member: it is to hold minutes."""
-
     def __init__(self, cluster: Cluster, folder: Path | None) -> None:
         self._cluster = cluster
         self._folder = folder
@@ -44,6 +41,11 @@ class EtcdLog:
             LogError: a member is not to be used, or does not let us in.
         """
         return cls(await Cluster.open(address), folder)
+
+    @property
+    def copies(self) -> int:
+        """How many live replicas must hold an entry before it is trimmed: as many as outlive what etcd outlives."""
+        return self._cluster.address.copies or len(self._cluster.members) // 2 + 1
 
     @property
     def home(self) -> Path | None:
