@@ -1,0 +1,119 @@
+"""Etcd members and nodes that run here together: up in order, watched, down in order.
+
+Knows that nodes need a log that answers; does not know how the members came to be one cluster.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from semel.errors import ChildFailed
+from semel.local.child import Child, how_it_ended
+from semel.local.http import NoAnswer, get_json
+from semel.local.members import healthy
+from semel.local.supervisor import Say, Supervisor
+
+LOOK_S = 0.05
+REMIND_S = 5.0
+"""Whoever waits is told so often what for."""
+MEMBER_END_S = 5.0
+"""An etcd member that is told to go hands over and is gone within a second; one that is not is killed, which etcd
+stands. They go one after the other, since a leader that hands over to members that go, too, waits for six seconds."""
+NODE_END_S = 5.0
+"""What a node may take beyond the time for its running tools."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A process and the URL at which it answers: a member's clients, or a node's."""
+
+    child: Child
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ensemble:
+    """What runs on this machine, and the cluster that it is part of."""
+
+    members: Sequence[Served]
+    nodes: Sequence[Served]
+    member_urls: Sequence[str]
+    """The client URLs of all etcd members, also those of other machines."""
+    log: str
+    """The log's URL."""
+
+    async def up(self, supervisor: Supervisor, say: Say) -> None:
+        """Start the members, wait for their quorum, start the nodes, wait until each is ready, and keep all.
+
+        Waits as long as it takes, since a quorum may need machines that are still off and a long log takes its time
+        to be read; says every few seconds what it waits for.
+
+        Raises:
+            ChildFailed: a process ended before it was ready.
+        """
+        others = f" ({len(self.member_urls)} members; a majority must run)" if len(self.member_urls) > 1 else ""
+        for them, ready, wanted in (
+            (self.members, healthy, f"a quorum of etcd members{others}"),
+            (self.nodes, _is_ready, "to be ready"),
+        ):
+            for one in them:
+                await supervisor.start(one.child)
+            await asyncio.gather(*(_until_ready(one, ready, wanted, say) for one in them))
+            for one in them:
+                supervisor.keep(one.child)
+
+    async def down(self, supervisor: Supervisor, *, drain_s: float) -> dict[str, int]:
+        """Drain and end the nodes, then the members, and return all exit codes by name."""
+        nodes = await supervisor.end([one.child for one in self.nodes], patience_s=drain_s + NODE_END_S)
+        codes = [await supervisor.end([one.child], patience_s=MEMBER_END_S) for one in self.members]
+        return nodes | {name: code for member in codes for name, code in member.items()}
+
+
+async def _until_ready(one: Served, ready: Callable[[str], Awaitable[bool]], wanted: str, say: Say) -> None:
+    async def look() -> None:
+        while not await ready(one.url):  # noqa: ASYNC110  # another process's state: there is nothing to wait on
+            await asyncio.sleep(LOOK_S)
+
+    code = await reminded(_first(look(), one.child.ended()), f"{one.child.name} waits for {wanted}", say)
+    if code is not None:
+        raise ChildFailed(
+            f"{one.child.name} {how_it_ended(code)} before it was ready. Its last words, in {one.child.log}:\n"
+            f"{one.child.last_words() or '(none)'}"
+        )
+
+
+async def reminded(work: Coroutine[Any, Any, Result], waiting: str, say: Say) -> Result:
+    """Return what the work returns; say every few seconds that somebody waits for it."""
+
+    async def remind() -> None:
+        while True:
+            await asyncio.sleep(REMIND_S)
+            say(waiting)
+
+    reminder = asyncio.create_task(remind())
+    try:
+        return await work
+    finally:
+        reminder.cancel()
+
+
+async def _first(look: Coroutine[Any, Any, None], end: Coroutine[Any, Any, int]) -> int | None:
+    """Return None when `look` is done, or the exit code when `end` is done first."""
+    looking, ending = asyncio.create_task(look), asyncio.create_task(end)
+    try:
+        await asyncio.wait([looking, ending], return_when=asyncio.FIRST_COMPLETED)
+        return ending.result() if ending.done() else looking.result()
+    finally:
+        looking.cancel()
+        ending.cancel()
+
+
+async def _is_ready(url: str) -> bool:
+    try:
+        await get_json(f"{url}/readyz")
+    except NoAnswer:
+        return False
+    return True
