@@ -302,7 +302,7 @@ def _introduction(ensemble: Ensemble, setting: Setting, options: Options) -> lis
         *_listed("etcd", [f"{one.url}  {_named(one)}" for one in ensemble.members]),
         *_listed("log", [ensemble.log]),
         *_listed("data", [str(setting.home.folder)]),
-        *_listed("words", [f"{setting.home.logs}/NAME.log, of each process"]),
+        *_listed("output", [f"{setting.home.logs}/NAME.log, of each process"]),
         *_listed("try", [f"semel status --url {urls}"]),
         "  Ctrl-C ends all of it",
     ]
@@ -317,7 +317,7 @@ def _named(one: Served) -> str:
 
 
 def _listed(label: str, lines: Sequence[str]) -> list[str]:
-    return [f"  {label if number == 0 else '':6}{line}" for number, line in enumerate(lines)]
+    return [f"  {label if number == 0 else '':8}{line}" for number, line in enumerate(lines)]
 
 
 def _say(text: str) -> None:

@@ -4,7 +4,7 @@ Knows that nodes need a log that answers; does not know how the members came to 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -40,10 +40,12 @@ class Ensemble:
 
     members: Sequence[Served]
     nodes: Sequence[Served]
-    member_urls: Sequence[str]
-    """The client URLs of all etcd members, also those of other machines."""
+    etcd: Mapping[str, str]
+    """The names of all etcd members by their client URLs, also those of other machines."""
     log: str
     """The log's URL."""
+    on_quorum: Callable[[], None] = lambda: None
+    """Called when the members have a quorum, before any node starts."""
 
     async def up(self, supervisor: Supervisor, say: Say) -> None:
         """Start the members, wait for their quorum, start the nodes, wait until each is ready, and keep all.
@@ -54,22 +56,31 @@ class Ensemble:
         Raises:
             ChildFailed: a process ended before it was ready.
         """
-        others = f" ({len(self.member_urls)} members; a majority must run)" if len(self.member_urls) > 1 else ""
-        for them, ready, wanted in (
-            (self.members, healthy, f"a quorum of etcd members{others}"),
-            (self.nodes, _is_ready, "to be ready"),
-        ):
-            for one in them:
-                await supervisor.start(one.child)
-            await asyncio.gather(*(_until_ready(one, ready, wanted, say) for one in them))
-            for one in them:
-                supervisor.keep(one.child)
+        others = f" ({len(self.etcd)} members; a majority must run)" if len(self.etcd) > 1 else ""
+        await _up(self.members, healthy, f"a quorum of etcd members{others}", supervisor, say)
+        self.on_quorum()
+        await _up(self.nodes, _is_ready, "to be ready", supervisor, say)
 
     async def down(self, supervisor: Supervisor, *, drain_s: float) -> dict[str, int]:
         """Drain and end the nodes, then the members, and return all exit codes by name."""
         nodes = await supervisor.end([one.child for one in self.nodes], patience_s=drain_s + NODE_END_S)
         codes = [await supervisor.end([one.child], patience_s=MEMBER_END_S) for one in self.members]
         return nodes | {name: code for member in codes for name, code in member.items()}
+
+
+async def _up(
+    them: Sequence[Served], ready: Callable[[str], Awaitable[bool]], wanted: str, supervisor: Supervisor, say: Say
+) -> None:
+    for one in them:
+        await supervisor.start(one.child)
+    waits = [asyncio.create_task(_until_ready(one, ready, wanted, say)) for one in them]
+    try:
+        await asyncio.gather(*waits)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    for one in them:
+        supervisor.keep(one.child)
 
 
 async def _until_ready(one: Served, ready: Callable[[str], Awaitable[bool]], wanted: str, say: Say) -> None:

@@ -9,6 +9,7 @@
 
 import fcntl
 import os
+import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -38,6 +39,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     members: dict[str, Ports]
     nodes: dict[str, int]
     """Each node's port."""
+    founded: bool
+    """Whether the members have had a quorum: from then on each of them must come back with its data."""
 
 
 class Home:
@@ -110,6 +113,10 @@ class Home:
     def etcd(self, member: str) -> Path:
         """Return the data directory of a member."""
         return self.folder / "etcd" / member
+
+    def forget_etcd(self) -> None:
+        """Remove what members have written here."""
+        shutil.rmtree(self.folder / "etcd", ignore_errors=True)
 
     @property
     def nodes(self) -> Path:

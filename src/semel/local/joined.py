@@ -64,10 +64,10 @@ async def make_member(setting: Setting, joining: Joining, *, replace: bool, say:
         DataForeign: the data directory holds something else.
         ListenError: a port is taken, or the host is not this machine.
     """
-    plan = _plan(setting.home.plan(), joining)
+    name, plan = member_name(joining.host), _plan(setting.home.plan(), joining)
     for port in (joining.etcd_port, joining.etcd_port + 1, joining.node_port):
         await until_free(address_of(joining.host), port, what=f"{joining.host}'s part of the cluster")
-    if has_data(setting.home.etcd(joining.host)):
+    if has_data(setting.home.etcd(name)):
         founding = _peers(joining, joins=True)  # only for the form: etcd goes by its data
     else:
         founding = await _begin(joining, replace=replace, say=say)
@@ -75,32 +75,37 @@ async def make_member(setting: Setting, joining: Joining, *, replace: bool, say:
     clients = [(host, joining.etcd_port) for host in joining.hosts]
     log = log_url(clients, first=joining.hosts.index(joining.host))
     return Ensemble(
-        members=[setting.member(plan, joining.host, founding)],
-        nodes=[setting.node(plan, joining.host, log)],
-        member_urls=[joining.client_url(host) for host in joining.hosts],
+        members=[setting.member(plan, name, founding)],
+        nodes=[setting.node(plan, node_name(joining.host), log)],
+        etcd={joining.client_url(host): member_name(host) for host in joining.hosts},
         log=log,
     )
 
 
 def _plan(known: Plan | None, joining: Joining) -> Plan:
-    ports = Ports(joining.etcd_port, joining.etcd_port + 1)
-    if known is not None and (known.host, known.members) != (joining.host, {joining.host: ports}):
+    members = {member_name(joining.host): Ports(joining.etcd_port, joining.etcd_port + 1)}
+    if known is not None and (known.host, known.members) != (joining.host, members):
         raise DataForeign(
             f"this data is that of {known.host} with the members {', '.join(known.members)}, and not that of "
-            f"{joining.host} with etcd's ports {ports.client} and {ports.peer}: start it as before, or name another "
-            "--data"
+            f"{joining.host} with etcd's ports {joining.etcd_port} and {joining.etcd_port + 1}: start it "
+            "as before, or name another --data"
         )
-    plan = known or Plan(format=FORMAT, host=joining.host, token=joining.token, members={joining.host: ports}, nodes={})
-    return msgspec.structs.replace(plan, nodes={_node_name(joining.host): joining.node_port})
+    plan = known or Plan(format=FORMAT, host=joining.host, token=joining.token, members=members, nodes={}, founded=True)
+    return msgspec.structs.replace(plan, nodes={node_name(joining.host): joining.node_port})
 
 
-def _node_name(host: str) -> str:
+def member_name(host: str) -> str:
+    """Return the name of a machine's etcd member; the node has another, since each writes a file of its own."""
+    return f"etcd-{node_name(host)}"
+
+
+def node_name(host: str) -> str:
     """Return the host as a node's name, in which there may be no colon."""
     return host.replace(":", "-")
 
 
 def _peers(joining: Joining, *, joins: bool) -> Founding:
-    peers = {host: joining.peer_url(host) for host in joining.hosts}
+    peers = {member_name(host): joining.peer_url(host) for host in joining.hosts}
     return Founding(peers=peers, token=joining.token, joins=joins)
 
 
@@ -151,7 +156,7 @@ async def _enter(joining: Joining, members: Sequence[Member], *, replace: bool, 
                 "see that they run, and start this again"
             ) from error
         say(f"the etcd cluster takes {joining.host} in as a new member, which gets its data from the others")
-    names = {mine: joining.host}
+    names = {mine: member_name(joining.host)}
     peers = {names.get(peer, each.name or each.id): peer for each in members for peer in each.peer_urls}
     return Founding(peers=peers, token=joining.token, joins=True)
 

@@ -1,13 +1,14 @@
 """Three etcd members and three nodes, all on this machine: their ports, and how they become one cluster."""
 
 import secrets
+from collections.abc import Callable
 
 import msgspec
 
-from semel.errors import UsageError
+from semel.errors import DataForeign, UsageError
 from semel.local.ensemble import Ensemble
 from semel.local.etcd import Founding, has_data
-from semel.local.home import FORMAT, Plan, Ports
+from semel.local.home import FORMAT, Home, Plan, Ports
 from semel.local.ports import becomes_free, free_ports, until_free
 from semel.local.setting import Setting, log_url, url
 from semel.local.supervisor import Say
@@ -35,20 +36,19 @@ async def make_quorum(
         UsageError: it holds another number of members.
     """
     known = setting.home.plan()
-    if known is not None and any(has_data(setting.home.etcd(name)) for name in known.members):
+    if known is not None and known.founded:
         plan = known
-        _check_kind(plan, members)
-        for name, ports in plan.members.items():
-            for port in (ports.client, ports.peer):
-                await until_free(HOST, port, what=f"{name}, with the data in {setting.home.folder},")
+        await _check_return(setting.home, plan, members)
     else:
-        plan = _founded(members or COUNT, etcd_port, nodes=known.nodes if known else {})
+        setting.home.forget_etcd()  # of a founding that was interrupted, before any node could write
+        plan = _planned(members or COUNT, etcd_port, nodes=known.nodes if known else {})
     plan = await _with_nodes(plan, nodes or len(plan.nodes) or COUNT, node_port, say)
     setting.home.remember(plan)
-    return _ensemble(setting, plan)
+    return _ensemble(setting, plan, lambda: setting.home.remember(msgspec.structs.replace(plan, founded=True)))
 
 
-def _check_kind(plan: Plan, members: int | None) -> None:
+async def _check_return(home: Home, plan: Plan, members: int | None) -> None:
+    """Raise an error if this cluster cannot come back as it was."""
     if plan.host != HOST:
         raise UsageError(
             f"this data is that of {plan.host} in a cluster of several machines: start it with --join, "
@@ -59,13 +59,21 @@ def _check_kind(plan: Plan, members: int | None) -> None:
             f"--members {members}: this data is that of {len(plan.members)} etcd members, and stays so; "
             "name another --data for a new cluster"
         )
+    if lost := [name for name in plan.members if not has_data(home.etcd(name))]:
+        raise DataForeign(
+            f"the data of {', '.join(lost)} is missing from {home.folder}: put it back. An etcd member that has "
+            "forgotten what it promised must not come back; if the data is lost, begin in another --data, from a backup"
+        )
+    for name, ports in plan.members.items():
+        for port in (ports.client, ports.peer):
+            await until_free(HOST, port, what=f"{name}, with the data in {home.folder},")
 
 
-def _founded(count: int, first: int, *, nodes: dict[str, int]) -> Plan:
+def _planned(count: int, first: int, *, nodes: dict[str, int]) -> Plan:
     """Return the plan of a new cluster, each of whose members has two free ports."""
     free = free_ports(HOST, first)
     members = {f"etcd-{number}": Ports(next(free), next(free)) for number in range(1, count + 1)}
-    return Plan(format=FORMAT, host=HOST, token=secrets.token_hex(8), members=members, nodes=nodes)
+    return Plan(format=FORMAT, host=HOST, token=secrets.token_hex(8), members=members, nodes=nodes, founded=False)
 
 
 async def _with_nodes(plan: Plan, count: int, first: int, say: Say) -> Plan:
@@ -81,7 +89,7 @@ async def _with_nodes(plan: Plan, count: int, first: int, say: Say) -> Plan:
     return msgspec.structs.replace(plan, nodes=nodes)
 
 
-def _ensemble(setting: Setting, plan: Plan) -> Ensemble:
+def _ensemble(setting: Setting, plan: Plan, on_quorum: Callable[[], None]) -> Ensemble:
     founding = Founding(
         peers={name: url(HOST, ports.peer) for name, ports in plan.members.items()}, token=plan.token, joins=False
     )
@@ -91,4 +99,10 @@ def _ensemble(setting: Setting, plan: Plan) -> Ensemble:
         setting.node(plan, name, log_url(clients, first=number % len(clients)))
         for number, name in enumerate(plan.nodes)
     ]
-    return Ensemble(members=members, nodes=nodes, member_urls=[member.url for member in members], log=log_url(clients))
+    return Ensemble(
+        members=members,
+        nodes=nodes,
+        etcd={member.url: member.child.name for member in members},
+        log=log_url(clients),
+        on_quorum=on_quorum,
+    )

@@ -1,7 +1,7 @@
 """Tells who leads, as members and nodes say it themselves: a line when that changes. Changes nothing."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from semel.local.ensemble import Ensemble
@@ -25,13 +25,12 @@ class Standing:
 
 async def tell_who_leads(ensemble: Ensemble, say: Say) -> None:
     """Say who leads, now and whenever that changes, until cancelled."""
-    names = {one.url: one.child.name for one in ensemble.members}
     told, unsure = Standing(), 0
     while True:
         found = await _standing(ensemble)
         unsure = 0 if found.node and found.member else unsure + 1
         if unsure in (0, UNSURE_LOOKS):
-            for line in _news(told, found, names):
+            for line in _news(told, found, ensemble.etcd):
                 say(line)
             told = found
         await asyncio.sleep(LOOK_S)
@@ -39,7 +38,7 @@ async def tell_who_leads(ensemble: Ensemble, say: Say) -> None:
 
 async def _standing(ensemble: Ensemble) -> Standing:
     member, (node, term) = await asyncio.gather(
-        leader_of(ensemble.member_urls), _leading_node([one.url for one in ensemble.nodes])
+        leader_of(list(ensemble.etcd)), _leading_node([one.url for one in ensemble.nodes])
     )
     return Standing(node, term, member)
 
@@ -58,14 +57,14 @@ async def _leading_node(urls: Sequence[str]) -> tuple[str | None, int]:
     return node, term
 
 
-def _news(told: Standing, found: Standing, names: dict[str, str]) -> list[str]:
+def _news(told: Standing, found: Standing, names: Mapping[str, str]) -> list[str]:
     """Return what is to be said of a change."""
     news = []
     if found.member != told.member:
         if found.member is None:
             news.append("no quorum: the etcd members that run have no leader; calls wait until a majority is back")
         else:
-            news.append(f"{names.get(found.member, found.member)} leads etcd")
+            news.append(f"{names[found.member]} leads etcd")
     if (found.node, found.term) != (told.node, told.term):
         news.append(f"{found.node} leads, term {found.term}" if found.node else "no node is ready to take calls")
     return news
