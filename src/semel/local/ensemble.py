@@ -15,8 +15,9 @@ from semel.local.members import healthy
 from semel.local.supervisor import Say, Supervisor
 
 LOOK_S = 0.05
-REMIND_S = 5.0
-"""Whoever waits is told so often what for."""
+REMIND_AFTER_S = 1.5
+REMIND_S = 10.0
+"""Whoever waits is told what for, as soon as that is not over in a moment, and then so often."""
 MEMBER_END_S = 5.0
 """An etcd member that is told to go hands over and is gone within a second; one that is not is killed, which etcd
 stands. They go one after the other, since a leader that hands over to members that go, too, waits for six seconds."""
@@ -100,9 +101,10 @@ async def reminded(work: Coroutine[Any, Any, Result], waiting: str, say: Say) ->
     """Return what the work returns; say every few seconds that somebody waits for it."""
 
     async def remind() -> None:
+        await asyncio.sleep(REMIND_AFTER_S)
         while True:
-            await asyncio.sleep(REMIND_S)
             say(waiting)
+            await asyncio.sleep(REMIND_S)
 
     reminder = asyncio.create_task(remind())
     try:
