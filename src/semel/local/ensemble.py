@@ -58,9 +58,9 @@ class Ensemble:
             ChildFailed: a process ended before it was ready.
         """
         others = f" ({len(self.etcd)} members; a majority must run)" if len(self.etcd) > 1 else ""
-        await _up(self.members, healthy, f"a quorum of etcd members{others}", supervisor, say)
+        await _up(self.members, healthy, f"waits for a quorum of etcd members{others}", supervisor, say)
         self.on_quorum()
-        await _up(self.nodes, _is_ready, "to be ready", supervisor, say)
+        await _up(self.nodes, _is_ready, "is not ready yet: it reads the log, or waits for a leader", supervisor, say)
 
     async def down(self, supervisor: Supervisor, *, drain_s: float) -> dict[str, int]:
         """Drain and end the nodes, then the members, and return all exit codes by name."""
@@ -70,11 +70,11 @@ class Ensemble:
 
 
 async def _up(
-    them: Sequence[Served], ready: Callable[[str], Awaitable[bool]], wanted: str, supervisor: Supervisor, say: Say
+    them: Sequence[Served], ready: Callable[[str], Awaitable[bool]], still: str, supervisor: Supervisor, say: Say
 ) -> None:
     for one in them:
         await supervisor.start(one.child)
-    waits = [asyncio.create_task(_until_ready(one, ready, wanted, say)) for one in them]
+    waits = [asyncio.create_task(_until_ready(one, ready, still, say)) for one in them]
     try:
         await asyncio.gather(*waits)
     finally:
@@ -84,12 +84,12 @@ async def _up(
         supervisor.keep(one.child)
 
 
-async def _until_ready(one: Served, ready: Callable[[str], Awaitable[bool]], wanted: str, say: Say) -> None:
+async def _until_ready(one: Served, ready: Callable[[str], Awaitable[bool]], still: str, say: Say) -> None:
     async def look() -> None:
         while not await ready(one.url):  # noqa: ASYNC110  # another process's state: there is nothing to wait on
             await asyncio.sleep(LOOK_S)
 
-    code = await reminded(_first(look(), one.child.ended()), f"{one.child.name} waits for {wanted}", say)
+    code = await reminded(_first(look(), one.child.ended()), f"{one.child.name} {still}", say)
     if code is not None:
         raise ChildFailed(
             f"{one.child.name} {how_it_ended(code)} before it was ready. Its last words, in {one.child.log}:\n"

@@ -10,7 +10,7 @@ from semel.local.members import leader_of
 from semel.local.supervisor import Say
 
 LOOK_S = 0.5
-UNSURE_LOOKS = 4
+UNSURE_LOOKS = 3
 """Nobody leads during an election, which is over before it is worth a line."""
 
 
