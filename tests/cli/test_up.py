@@ -203,7 +203,9 @@ def test_three_machines_found_a_cluster_together_and_one_that_lost_its_disk_is_r
 
 @needs_etcd
 def test_a_target_that_does_not_load_ends_all_with_its_own_words(up: Start, tmp_path: Path) -> None:
-    broken = up("--data", "data", "--port", str(free_port()), "--etcd-port", str(free_port()))
+    broken = up(
+        "--members", "1", "--nodes", "1", "--data", "data", "--port", str(free_port()), "--etcd-port", str(free_port())
+    )
     (tmp_path / "server.py").write_text("1 / 0\n")
     assert broken.ended() == Exit.NODE
     assert re.search(r"error: node-\d ended with exit code 6 before it was ready", broken.words)

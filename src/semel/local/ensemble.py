@@ -15,7 +15,7 @@ from semel.local.members import healthy
 from semel.local.supervisor import Say, Supervisor
 
 LOOK_S = 0.05
-REMIND_AFTER_S = 1.5
+REMIND_AFTER_S = 3.0
 REMIND_S = 10.0
 """Whoever waits is told what for, as soon as that is not over in a moment, and then so often."""
 MEMBER_END_S = 5.0
