@@ -54,11 +54,16 @@ _STARTING = "this node is starting. Nothing was run; retrying with the same key 
 
 
 def default_log(target: str) -> str:
-    """Return the URL of the embedded log for a target: one folder a target, in the user's data directory."""
+    """Return the URL of the embedded log for a target, in the target's folder of the user's data directory."""
+    return f"sqlite://{default_folder(target)}/log.db"
+
+
+def default_folder(target: str) -> Path:
+    """Return the folder for what semel keeps for a target: one a target, in the user's data directory."""
     file, object_name = split_target(target)
     path = Path(file).expanduser().resolve()
     digest = hashlib.sha256(f"{path}:{object_name or ''}".encode()).hexdigest()[:8]
-    return f"sqlite://{user_data_path('semel')}/{path.stem}-{digest}/log.db"
+    return user_data_path("semel") / f"{path.stem}-{digest}"
 
 
 class Node:
