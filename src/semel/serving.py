@@ -285,7 +285,7 @@ async def _open_patiently(url: str) -> Log:
     """Open a log that another process may hold for a while: a stopped one, or one that is about to die."""
     for attempt in itertools.count(1):
         try:
-            return await open_log(url)
+            return await open_log(url, user_data_path("semel"))
         except LogUnavailable as error:
             if attempt == OPENINGS_MAX:
                 raise

@@ -1,6 +1,10 @@
-"""Logs to test: every engine for the contract, a file for what is SQLite's own; no test waits without a bound."""
+"""Logs to test: every engine for the contract, a file for what is SQLite's own, an etcd for what is etcd's.
+
+No test waits without a bound. etcd's members live as long as the test session, or as the test that may harm them.
+"""
 
 import asyncio
+import itertools
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -9,14 +13,18 @@ from pathlib import Path
 
 import pytest
 
+from semel.log.engines import open_log
+from semel.log.etcd import EtcdLog
 from semel.log.memory import MemoryLog
 from semel.log.protocol import Log
 from semel.log.sqlite import SqliteLog
+from tests.log.members import EtcdCluster, etcd_binary
 
 PATIENCE_S = 20
 
 OpenLog = Callable[[], Awaitable[SqliteLog]]
 Entries = Callable[..., Awaitable[list[bytes]]]
+OpenEtcd = Callable[..., Awaitable[EtcdLog]]
 StartProcess = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -38,8 +46,48 @@ async def open_sqlite(log_file: Path) -> AsyncIterator[OpenLog]:
         yield open_one
 
 
-@pytest.fixture(params=["memory", "sqlite", "sqlite opened twice"])
-async def handles(request: pytest.FixtureRequest, open_sqlite: OpenLog) -> tuple[Log, Log]:
+@pytest.fixture(scope="session")
+def etcd_binary_path() -> Path:
+    binary = etcd_binary()
+    if binary is None:
+        pytest.skip("no etcd is installed: sudo apt-get install etcd-server")
+    return binary
+
+
+@pytest.fixture(scope="session")
+def etcd(etcd_binary_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
+    """One member, for tests that do it no harm."""
+    with EtcdCluster(etcd_binary_path, tmp_path_factory.mktemp("etcd"), members=1) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def three_members(etcd_binary_path: Path, tmp_path: Path) -> Iterator[EtcdCluster]:
+    """Three members of this test's own."""
+    with EtcdCluster(etcd_binary_path, tmp_path / "etcd", members=3) as cluster:
+        yield cluster
+
+
+_prefixes = (f"test-{number}" for number in itertools.count(1))
+
+
+@pytest.fixture
+async def open_etcd(tmp_path: Path) -> AsyncIterator[OpenEtcd]:
+    """Open a log at these endpoints, the same empty one as often as called; each is closed at the end."""
+    prefix = next(_prefixes)
+    async with AsyncExitStack() as opened:
+
+        async def open_one(*endpoints: str, login: str = "", query: str = "") -> EtcdLog:
+            log = await open_log(f"etcd://{login}{','.join(endpoints)}/{prefix}{query}", tmp_path)
+            assert isinstance(log, EtcdLog)
+            opened.push_async_callback(log.close)
+            return log
+
+        yield open_one
+
+
+@pytest.fixture(params=["memory", "sqlite", "sqlite opened twice", "etcd", "etcd opened twice"])
+async def handles(request: pytest.FixtureRequest, open_sqlite: OpenLog, open_etcd: OpenEtcd) -> tuple[Log, Log]:
     """Two handles of one empty log."""
     match request.param:
         case "memory":
@@ -48,8 +96,14 @@ async def handles(request: pytest.FixtureRequest, open_sqlite: OpenLog) -> tuple
         case "sqlite":
             log = await open_sqlite()
             return log, log
-        case _:
+        case "sqlite opened twice":
             return await open_sqlite(), await open_sqlite()
+        case "etcd":
+            log = await open_etcd(*request.getfixturevalue("etcd").endpoints)
+            return log, log
+        case _:
+            endpoints = request.getfixturevalue("etcd").endpoints
+            return await open_etcd(*endpoints), await open_etcd(*endpoints)
 
 
 @pytest.fixture

@@ -267,13 +267,14 @@ async def test_a_log_that_is_not_empty_does_not_begin_again(log: Log, other: Log
 
 
 async def test_an_append_that_is_proposed_again_after_a_trim_took_it_is_not_written_twice(log: Log) -> None:
-    await log.append(0, [b"a", b"b"])
-    await log.append(2, [b"c"])
-    await log.trim(3)
+    await _append_each(log, [b"a"])
+    await log.append(1, [b"b", b"c"])
+    await log.append(3, [b"d"])
+    await log.trim(4)
     with pytest.raises(Conflict):
-        await log.append(0, [b"a", b"b"])
-    assert await log.append(2, [b"c"]) == 3
-    assert await log.tail() == 3
+        await log.append(1, [b"b", b"c"])
+    assert await log.append(3, [b"d"]) == 4
+    assert await log.tail() == 4
 
 
 async def test_a_pulse_is_seen_by_others_until_its_node_retires(log: Log, other: Log) -> None:

@@ -4,15 +4,16 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from semel.errors import UsageError
+from semel.log.etcd import EtcdAddress, EtcdLog
 from semel.log.memory import MemoryLog
 from semel.log.protocol import Log
 from semel.log.sqlite import SqliteLog
 
-SCHEMES = "memory:, sqlite:///absolute/path, sqlite:relative/path"
+SCHEMES = "memory:, sqlite:///absolute/path, sqlite:relative/path, etcd://host:2379,host:2379,host:2379/prefix"
 
 
-async def open_log(url: str) -> Log:
-    """Open the log at `url`.
+async def open_log(url: str, folder: Path | None = None) -> Log:
+    """Open the log at `url`; `folder` is where this machine keeps the data of a log that has no folder of its own.
 
     Raises:
         UsageError: the URL names no engine, or no place.
@@ -25,7 +26,7 @@ async def open_log(url: str) -> Log:
         case "sqlite":
             return await SqliteLog.open(_file(place, url))
         case "etcd":
-            raise UsageError(f"{url}: etcd is not built yet; for now a log is one of {SCHEMES}")
+            return await EtcdLog.open(EtcdAddress.parse(url), folder)
         case _:
             raise UsageError(f"{url!r} names no log; a log is one of {SCHEMES}")
 
