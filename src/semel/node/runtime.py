@@ -379,7 +379,10 @@ class Runtime:
     async def _pulse(self) -> None:
         # Side by side: in a node that is busy each wait costs a long turn of the loop.
         beat = msgspec.json.encode(self._beat())
-        _, seen = await asyncio.gather(self._log.pulse(self.identity.node.name, beat), self._log.pulses())
+        try:
+            _, seen = await asyncio.gather(self._log.pulse(self.identity.node.name, beat), self._log.pulses())
+        except LogUnavailable:
+            return  # liveness, never safety: nobody is heard for now, and the next beat listens again
         self._beats = {}
         for name, data in seen.items():
             with contextlib.suppress(ValueError):  # a beat is a courtesy, whatever is in it
