@@ -31,6 +31,8 @@ freeze NODE, thaw NODE            the node stands still, and wakes with all that
 crash NODE                        the process dies; what it has proposed may still land
 restart NODE [empty]              its next life, with its replica or without
 drain NODE                        the node goes down on purpose
+install NODE from NODE            it goes on from the other's replica, since the log no longer gives it what comes next
+restore NODE                      the log and all other nodes are lost; it goes on from that node's replica
 show ledger|nodes|log [NODE]
 """
 
@@ -164,6 +166,10 @@ def befall(stage: Stage, command: str, words: list[str]) -> None:
             stage.add(node, keep=how != ["empty"])
         case "drain", [node]:
             stage.step(node, Drained())
+        case "install", [node, "from", other]:
+            stage.install(node, other)
+        case "restore", [node]:
+            stage.restore(node)
         case _:
             raise ValueError(f"no such command: {command} {words}")
 

@@ -6,7 +6,7 @@ from typing import assert_never
 import msgspec
 
 from semel.core.call import CallId, NodeId, Record, Status
-from semel.core.entry import Doubted, Elected, Entry, Forgot, Founded, Intent, Outcome, Read, Resigned
+from semel.core.entry import Doubted, Elected, Entry, Forgot, Founded, Intent, Outcome, Read, Resigned, Restored
 from semel.core.ledger import Ledger
 from semel.core.message import Answer, Confirm, Deny, Forward, Reconcile, Refuse, Run, Send
 
@@ -56,6 +56,8 @@ def spell_entry(entry: Entry) -> str:
             return f"read {spell_call(entry.call.id)}: {what} {said} by {entry.executor}"
         case Doubted():
             return f"doubted {entry.intent}: {entry.reason}"
+        case Restored():
+            return "restored from a backup"
         case Forgot():
             kept = f"{entry.result_retention_ms} ms, keys {entry.key_retention_ms} ms"
             return f"forgot at {entry.at_ms} ms (by {entry.step_ms} ms at most), results kept {kept}"

@@ -13,7 +13,7 @@ import msgspec
 from semel.core.call import Call, CallId, Effect, NodeId, Record, Spec, Status, digest_of
 from semel.core.codec import decode_entry, encode
 from semel.core.decider import Decider, Identity
-from semel.core.entry import Entry
+from semel.core.entry import Entry, Restored
 from semel.core.ledger import DictArchive, Ledger
 from semel.core.limits import Limits
 from semel.core.message import (
@@ -27,6 +27,7 @@ from semel.core.message import (
     Ended,
     Forward,
     Input,
+    Installed,
     Lost,
     Now,
     Output,
@@ -159,6 +160,21 @@ class Stage:
         entries = tuple(self.entries()[position:until])
         if entries:
             self.step(name, Committed(position + 1, entries))
+
+    def install(self, name: str, source: str) -> None:
+        """Let a node go on from a copy of another's replica."""
+        player, other = self.players[name], self.players[source]
+        player.archive.records, player.archive.evidence = dict(other.archive.records), dict(other.archive.evidence)
+        self.step(name, Installed(other.decider.ledger.totals))
+
+    def restore(self, name: str) -> None:
+        """Lose what nobody's replica but that node's holds; its log goes on with the news of that."""
+        for player in self.players.values():
+            player.alive = False
+        del self.log[self.players[name].decider.ledger.position :]
+        self.log.append(encode(Restored(at_ms=self.now_ms + self.wall_ms)))
+        self.network.clear()
+        self.players = {name: self.players[name]}
 
     def confirm(self, name: str) -> None:
         """Tell a node the log's tail, for every ticket for which it has asked."""

@@ -7,7 +7,7 @@ import pytest
 
 from semel.core.call import CallId, Effect, Status
 from semel.core.codec import decode_entry, decode_message, encode
-from semel.core.entry import Entry, Forgot
+from semel.core.entry import Entry, Forgot, Restored
 from semel.core.message import Forward, Hello, Message, Refusal, Refuse
 from semel.errors import LogDamaged, LogNewer
 
@@ -24,6 +24,7 @@ ENTRIES: list[Entry] = [
     read(N2),
     doubted(3),
     Forgot(at_ms=-1, step_ms=2, result_retention_ms=3, key_retention_ms=4),
+    Restored(at_ms=5),
 ]
 
 MESSAGES: list[Message] = [

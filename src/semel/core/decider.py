@@ -14,7 +14,7 @@ The laws:
    settles the call; one that does not leads to doubt, and never to a run: the lost executor may act yet.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import assert_never
@@ -32,6 +32,7 @@ from semel.core.message import (
     Drained,
     Ended,
     Input,
+    Installed,
     Lost,
     Now,
     Output,
@@ -67,6 +68,8 @@ class _Proposal:
     after: int
     entries: tuple[Entry, ...]
     sent_s: float
+    calls: Mapping[CallId, None]
+    """The calls that would begin with it, in order."""
     committed: bool = False
 
     @property
@@ -78,11 +81,6 @@ class _Proposal:
     def intents(self) -> int:
         """How many tools would start with it."""
         return sum(isinstance(entry, Intent) for entry in self.entries)
-
-    @property
-    def calls(self) -> list[CallId]:
-        """The calls that would begin with it."""
-        return [entry.call.id for entry in self.entries if isinstance(entry, Intent) and entry.attempt == 1]
 
 
 class Decider:
@@ -122,6 +120,11 @@ class Decider:
         return self._standing.draining
 
     @property
+    def _proposed(self) -> Collection[CallId]:
+        """The calls whose intents are in an append that is not decided."""
+        return self._proposal.calls if self._proposal is not None else ()
+
+    @property
     def idle(self) -> bool:
         """True if this node owes nothing: no run, no unwritten fact, no waiting client, no reign."""
         done = self._runs.none and not self._runs.facts and self._requests.answered
@@ -138,9 +141,11 @@ class Decider:
             case Submitted():
                 self._requests.submit(given, now)
             case Received():
-                self._requests.receive(given, now)
+                self._requests.receive(given, now, self._proposed)
             case Committed():
                 self._fold_all(given.first, given.entries, now)
+            case Installed():
+                self._install(given, now)
             case Appended():
                 self._appended(given, now)
             case Ended() | Lost():
@@ -209,6 +214,24 @@ class Decider:
                 self._presence.found(self.ledger.leader.node, now.s)  # whoever is elected lives
             self._new_reign(now)
 
+    def _install(self, given: Installed, now: Now) -> None:
+        """Go on from a peer's snapshot, as if each entry that it stands for had been folded one by one.
+
+        What this node has still to write stays: if the snapshot knows it already, the fold makes nothing of it.
+        """
+        was_live = self.live
+        self.ledger.install(given.totals)
+        if not was_live:
+            self._go_live(now)
+            return
+        for record in list(self.ledger.open.values()):
+            if not self._runs.attends(record):  # an intent of this node that it never saw: it has begun nothing
+                self._react(record, now)
+        self._requests.settle_known()
+        if self.ledger.leader is not None:
+            self._presence.found(self.ledger.leader.node, now.s)  # whoever made the snapshot heard of it
+        self._new_reign(now)
+
     def _go_live(self, now: Now) -> None:
         if self.live:
             self._requests.settle_known()
@@ -244,7 +267,7 @@ class Decider:
             self._unattended.add(again)
 
     def _tick(self, now: Now) -> None:
-        self._requests.tick(now, set(self._proposal.calls) if self._proposal else set())
+        self._requests.tick(now, self._proposed)
         if self.leads and now.s - self._forgot_s >= self.limits.forget_every_s:
             self._forgot_s = now.s
             self._runs.forget(now)
@@ -264,7 +287,7 @@ class Decider:
         if proposal is None and self.live and self.ledger.position >= self._fence:
             entries = self._batch(now)
             if entries:
-                self._proposal = _Proposal(self.ledger.position, entries, now.s)
+                self._proposal = _Proposal(self.ledger.position, entries, now.s, _beginning(entries))
                 self._out.append(Append(self.ledger.position, entries))
 
     def _batch(self, now: Now) -> tuple[Entry, ...]:
@@ -338,6 +361,11 @@ class Decider:
             executor=self.identity.node,
             at_ms=now.ms,
         )
+
+
+def _beginning(entries: tuple[Entry, ...]) -> Mapping[CallId, None]:
+    """Return the calls that begin with `entries`, in order."""
+    return {entry.call.id: None for entry in entries if isinstance(entry, Intent) and entry.attempt == 1}
 
 
 def _within(room_bytes: int, entries: Iterator[Entry]) -> Iterator[Entry]:

@@ -108,9 +108,18 @@ class Forgot(_Entry, frozen=True, kw_only=True, tag="forgot"):
     key_retention_ms: int
 
 
+class Restored(_Entry, frozen=True, kw_only=True, tag="restored"):
+    """The log was lost, and goes on from a backup that had folded all before this position; nobody leads.
+
+    What was written after the backup was made is gone.
+    """
+
+    at_ms: int
+
+
 def _check_final(status: Status) -> None:
     if not status.final:
         raise ValueError(f"{status} is no outcome")
 
 
-Entry = Founded | Elected | Resigned | Intent | Outcome | Read | Doubted | Forgot
+Entry = Founded | Elected | Resigned | Intent | Outcome | Read | Doubted | Forgot | Restored

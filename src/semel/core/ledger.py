@@ -20,7 +20,7 @@ import msgspec
 from msgspec.structs import replace
 
 from semel.core.call import CallId, Effect, NodeId, Record, Status
-from semel.core.entry import Doubted, Elected, Entry, Forgot, Founded, Intent, Outcome, Read, Resigned
+from semel.core.entry import Doubted, Elected, Entry, Forgot, Founded, Intent, Outcome, Read, Resigned, Restored
 
 
 class Archive(Protocol):
@@ -75,10 +75,19 @@ class Ledger:
     def __init__(self, archive: Archive, totals: Totals | None = None) -> None:
         """Start empty, or from a snapshot: its totals and the archive that was written with them."""
         self._archive = archive
-        self.totals = totals or Totals()
+        self.totals = Totals()
         self.open: dict[CallId, Record] = {}
         self._by_intent: dict[int, CallId] = {}
-        for record in archive.open_records() if totals else ():
+        if totals is not None:
+            self.install(totals)
+
+    def install(self, totals: Totals) -> None:
+        """Go on from a snapshot that has been put into the archive, with these totals, in place of all before."""
+        assert totals.position >= self.position, f"a snapshot of {totals.position} after {self.position}"
+        self.totals = totals
+        self.open.clear()
+        self._by_intent.clear()
+        for record in self._archive.open_records():
             self._hold(record)
 
     @property
@@ -120,6 +129,8 @@ class Ledger:
                 return self._doubt(position, entry)
             case Forgot():
                 self._forget(entry)
+            case Restored():
+                self.totals = replace(self.totals, leader=None)
             case _:
                 assert_never(entry)
         return None
@@ -144,11 +155,11 @@ class Ledger:
                 timestamp_ms=entry.at_ms,
                 clock_ms=self.totals.clock_ms,
             )
-            return self._hold(record)
+            return self._keep(record)
         if known.status is not Status.RUNNING or known.effect is Effect.ONCE:
             return None
         self._count(entry.executor, new_call=False)
-        return self._hold(
+        return self._keep(
             replace(
                 known,
                 intents=(*known.intents, position),
@@ -204,14 +215,17 @@ class Ledger:
         record = self.open[call] if call is not None else None
         if record is None or record.intents[-1] != entry.intent or record.status is not Status.RUNNING:
             return None
-        return self._hold(replace(record, position=position, status=Status.IN_DOUBT, reason=entry.reason))
+        return self._keep(replace(record, position=position, status=Status.IN_DOUBT, reason=entry.reason))
 
-    def _hold(self, record: Record) -> Record:
+    def _keep(self, record: Record) -> Record:
+        self._hold(record)
+        self._archive.keep(record)
+        return record
+
+    def _hold(self, record: Record) -> None:
         self.open[record.id] = record
         for intent in record.intents:
             self._by_intent[intent] = record.id
-        self._archive.keep(record)
-        return record
 
     def _forget(self, entry: Forgot) -> None:
         clock_ms = max(self.totals.clock_ms, min(entry.at_ms, self.totals.clock_ms + entry.step_ms))

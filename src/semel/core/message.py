@@ -9,6 +9,7 @@ import msgspec
 
 from semel.core.call import Call, CallId, NodeId, Record, Spec, Status
 from semel.core.entry import Entry
+from semel.core.ledger import Totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,16 @@ class Appended:
 
 
 @dataclass(frozen=True, slots=True)
+class Installed:
+    """The archive now holds a peer's snapshot, which these totals belong to, and no longer what this node folded.
+
+    It stands for all entries up to its position, which the log no longer gives.
+    """
+
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The tool of a run came to an end; `result` is JSON."""
 
@@ -179,6 +190,7 @@ Input = (
     | Abandoned
     | Received
     | Committed
+    | Installed
     | Appended
     | Ended
     | Lost

@@ -25,6 +25,15 @@ def key_stale(record: Record) -> Refusal:
     )
 
 
+def forgotten_since(record: Record) -> Refusal:
+    """Return the answer to a request that was run, and whose result was forgotten before this node learnt of it."""
+    return Refusal(
+        Undecided.code,
+        f"the call {record.id.key!r} ran and ended ({record.status}) while this node was cut off, so long ago that its "
+        "result is forgotten; it is never run again under this key",
+    )
+
+
 def busy(node: NodeId, in_flight_max: int) -> Refusal:
     """Return the answer of a node that holds as many calls as it may."""
     return Refusal(

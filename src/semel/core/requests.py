@@ -3,7 +3,7 @@
 Knows how a call gets to the leader and how its answer gets back. Knows nothing of entries or of running tools.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -23,7 +23,17 @@ from semel.core.message import (
     Send,
     Submitted,
 )
-from semel.core.refusals import busy, draining, key_reused, key_stale, no_leader, not_begun, passed_on, undecided
+from semel.core.refusals import (
+    busy,
+    draining,
+    forgotten_since,
+    key_reused,
+    key_stale,
+    no_leader,
+    not_begun,
+    passed_on,
+    undecided,
+)
 from semel.core.standing import Standing
 from semel.errors import KeyReused
 
@@ -122,8 +132,11 @@ class Requests:
                 self._out.append(Answer(ticket, record, replayed=waiting.tickets[ticket] != record.request))
                 self.abandon(ticket)
 
-    def receive(self, given: Received, now: Now) -> None:
-        """Take a peer's message; one that is late or for another leader is let go."""
+    def receive(self, given: Received, now: Now, proposed: Collection[CallId]) -> None:
+        """Take a peer's message; one that is late or for another leader is let go.
+
+        `proposed` are the calls whose intents are in an append that is not decided.
+        """
         leader = self._standing.ledger.leader
         match given.message:
             case Forward():
@@ -131,7 +144,8 @@ class Requests:
                 news = given.message.number > self._heard.get(given.sender, 0)
                 self._heard[given.sender] = max(given.message.number, self._heard.get(given.sender, 0))
                 if news and self._standing.leads and self._standing.live:
-                    refusal = self._take(given.sender, given.message, given.spec, now)
+                    begins = given.message.call.id in proposed
+                    refusal = self._take(given.sender, given.message, given.spec, now, begins=begins)
                     if refusal is not None:
                         self._out.append(
                             Send(given.sender, Refuse(given.message.call.id, given.message.number, refusal))
@@ -142,8 +156,13 @@ class Requests:
             case _:
                 assert_never(given.message)
 
-    def _take(self, sender: NodeId, forward: Forward, spec: Spec | Refusal, now: Now) -> Refusal | None:
-        """Take a forwarded call as the leader, or say why not; its sender learns the outcome from the log."""
+    def _take(
+        self, sender: NodeId, forward: Forward, spec: Spec | Refusal, now: Now, *, begins: bool
+    ) -> Refusal | None:
+        """Take a forwarded call as the leader, or say why not; its sender learns the outcome from the log.
+
+        Of one that `begins` with the append that is under way nobody may say that nothing was run.
+        """
         call, standing = forward.call, self._standing
         known = standing.ledger.find(call.id)
         waiting = self._waiting.get(call.id)
@@ -154,8 +173,8 @@ class Requests:
         if waiting is not None:
             waiting.senders[sender] = forward.number
             return None
-        if standing.draining:
-            return None  # its sender will forward it to the next leader
+        if standing.draining or begins:
+            return None  # its sender will forward it again, to the next leader perhaps
         if isinstance(spec, Refusal):
             return spec
         if len(self._waiting) >= standing.limits.in_flight_max:
@@ -207,7 +226,8 @@ class Requests:
         if waiting.call.digest != record.digest:
             self._drop(waiting, key_reused(waiting.call))
         elif record.forgotten:
-            self._drop(waiting, key_stale(record))
+            ran = record.request in waiting.tickets.values()
+            self._drop(waiting, forgotten_since(record) if ran else key_stale(record))
         elif record.status is Status.IN_DOUBT:
             self._confirm(waiting)
             self._leave_doubted(waiting)
@@ -280,7 +300,7 @@ class Requests:
 
     # Time.
 
-    def tick(self, now: Now, proposed: set[CallId]) -> None:
+    def tick(self, now: Now, proposed: Collection[CallId]) -> None:
         """Forward again what was not heard of, and give up on what could not begin in time.
 
         `proposed` are the calls whose intents are in an append that is not decided.
@@ -297,7 +317,7 @@ class Requests:
             elif unheard and not self._standing.leads:
                 self._route(waiting, now)
 
-    def _expire(self, waiting: _Waiting, proposed: set[CallId]) -> None:
+    def _expire(self, waiting: _Waiting, proposed: Collection[CallId]) -> None:
         """Give up on a call that has not begun, saying no more than this node knows."""
         hold_s = self._standing.limits.hold_s
         if waiting.forwarded or waiting.call.id in proposed:

@@ -63,7 +63,7 @@ class Machine:
         ledger = world.core.ledger(self._archive, disk.totals if disk else None)
         self._incarnations += 1
         node = NodeId(self.name, str(self._incarnations))
-        self.process = Process(world, node, self.clock, ledger, self.crash)
+        self.process = Process(world, node, self.clock, ledger, on_crash=self.crash, on_trimmed=self._catch_up_soon)
         world.note(self.name, lambda: f"starts as {node} from position {self.persisted}")
         self.process.begin()
         for peer in self.peers:
@@ -155,13 +155,38 @@ class Machine:
             self.disk = Snapshot.of(self.process, self._archive)
 
     def _restore(self) -> bool:
-        """Take the newest replica of a peer; return whether one was found that the log reaches back to."""
+        """Start from the newest replica of a peer; return whether one was found that the log reaches back to."""
+        self.disk = self._newest_replica() or self.disk
+        return self.persisted + 1 >= self._world.log.first
+
+    def _newest_replica(self) -> Snapshot | None:
+        """Return the newest replica of a peer, if the log reaches back to it."""
         peer = max(self.peers, key=lambda peer: peer.persisted, default=None)
         if peer is None or peer.persisted + 1 < self._world.log.first:
-            return False
+            return None
         self._world.climate.count(Fault.RESTORE_FROM_PEER)
-        self.disk = peer.disk
-        return True
+        return peer.disk
+
+    def _catch_up_soon(self) -> None:
+        """Let the process, which the log has left behind, go on from a peer's replica when that has come."""
+        process = self.process
+        assert process is not None
+        self._world.timeline.after(self._world.chance.uniform(0.01, 0.4), lambda: self._catch_up(process))
+
+    def _catch_up(self, process: Process) -> None:
+        if process is not self.process:
+            return
+        snapshot = None if process.frozen else self._newest_replica()
+        if snapshot is None:
+            self._catch_up_soon()
+            return
+        archive = self._archive
+
+        def put() -> None:
+            archive.records, archive.evidence = snapshot.records.copy(), snapshot.evidence.copy()
+
+        self._world.note(self.name, lambda: f"has a peer's replica of position {snapshot.totals.position}")
+        process.install(snapshot.totals, put)
 
     def checkpoint(self) -> None:
         """Note what the process's ledger holds, for the judge."""

@@ -6,7 +6,7 @@ from typing import assert_never
 from semel.core.call import NodeId
 from semel.core.codec import decode_message, encode
 from semel.core.decider import Identity
-from semel.core.ledger import Ledger
+from semel.core.ledger import Ledger, Totals
 from semel.core.message import (
     Answer,
     Append,
@@ -18,6 +18,7 @@ from semel.core.message import (
     Forward,
     Hello,
     Input,
+    Installed,
     Output,
     Pulsed,
     Received,
@@ -45,10 +46,20 @@ Told = Answer | Deny | None
 class Process:
     """A node's life from start to crash. Everything that reaches it while it is frozen waits for the thaw."""
 
-    def __init__(self, world: Surroundings, node: NodeId, clock: Clock, ledger: Ledger, on_crash: Callable[[], None]):
+    def __init__(
+        self,
+        world: Surroundings,
+        node: NodeId,
+        clock: Clock,
+        ledger: Ledger,
+        *,
+        on_crash: Callable[[], None],
+        on_trimmed: Callable[[], None],
+    ) -> None:
         self._world = world
         self._clock = clock
         self._on_crash = on_crash
+        self._on_trimmed = on_trimmed
         self.node = node
         identity = Identity(node, f"http://{node.name}", "sim", f"id-{node}")
         self.decider = world.core.decider(identity, ledger, world.limits)
@@ -72,17 +83,25 @@ class Process:
         self._fetch_soon()
         world.timeline.after(world.chance.random() * TICK_S, self._tick)
 
-    def step(self, given: Input) -> None:
-        """Give an input to the core now, or at the thaw, and perform what comes out."""
+    def install(self, totals: Totals, put: Callable[[], None]) -> None:
+        """Go on from a snapshot, which `put` puts into the archive, and read the log from there."""
+        if totals.position > self.decider.ledger.position:
+            self.step(Installed(totals), put)
+        self._fetch_soon()
+
+    def step(self, given: Input, prepare: Callable[[], None] | None = None) -> None:
+        """Give an input to the core now, or at the thaw, after `prepare`, and perform what comes out."""
         if self.dead:
             return
         if self.frozen:
-            self._waiting.append(lambda: self.step(given))
+            self._waiting.append(lambda: self.step(given, prepare))
             return
         world = self._world
         if world.climate.strikes(Fault.CRASH_BEFORE_STEP):
             self._on_crash()
             return
+        if prepare is not None:
+            prepare()
         led = self.decider.leads
         try:
             outputs = self.decider.step(given, self._clock.now())
@@ -238,9 +257,10 @@ class Process:
             self._fetching = True
             world.timeline.after(0.05, self._fetch)
             return
+        self._read = max(self._read, self.decider.ledger.position)  # an acknowledgement or a snapshot may be ahead
         if self._read + 1 < log.first:
             world.note(str(self.node), lambda: "what it would read next has been trimmed")
-            self._on_crash()
+            self._on_trimmed()
             return
         first, last = self._read + 1, log.tail
         if last - first >= 1 and world.chance.random() < 0.3:

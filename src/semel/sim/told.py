@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from semel.core.entry import Doubted, Elected, Entry, Forgot, Founded, Intent, Outcome, Read, Resigned
+from semel.core.entry import Doubted, Elected, Entry, Forgot, Founded, Intent, Outcome, Read, Resigned, Restored
 from semel.core.message import Answer, Append, Confirm, Deny, Output, Reconcile, Run, Send
 
 
@@ -26,6 +26,8 @@ def entry_text(entry: Entry) -> str:
             return f"Doubted({entry.intent})"
         case Forgot():
             return f"Forgot(at {entry.at_ms})"
+        case Restored():
+            return f"Restored(at {entry.at_ms})"
         case _:
             assert_never(entry)
 

@@ -18,6 +18,7 @@ from semel.sim.mutants.mistakes import (
     DoubtsFromMemory,
     ForgetsCommittedUnread,
     FreesLanesEarly,
+    RefusesWhatItProposed,
     SpeaksForOthers,
     TakesEchoes,
     TakesItselfForAtWork,
@@ -32,7 +33,14 @@ from semel.sim.mutants.outcomes import (
     LastOutcomeStands,
     TakesIgnoranceForYes,
 )
-from semel.sim.mutants.replicas import ForgetsAtSnapshot, ForgetsByItself, ForgetsOpenCalls, LosesOpenCallsAtSnapshot
+from semel.sim.mutants.replicas import (
+    DisownsRunsAtSnapshot,
+    DropsCallersAtSnapshot,
+    ForgetsAtSnapshot,
+    ForgetsByItself,
+    ForgetsOpenCalls,
+    LosesOpenCallsAtSnapshot,
+)
 from semel.sim.mutants.starts import (
     ActsOnHope,
     AttemptsOnceAgain,
@@ -87,10 +95,13 @@ MUTANTS = (
     Mutant("says replayed of every answer", _of(SaysReplayed)),
     Mutant("forgets dedupe at a snapshot", _of(ledger=ForgetsAtSnapshot)),
     Mutant("loses open calls at a snapshot", _of(ledger=LosesOpenCallsAtSnapshot)),
+    Mutant("takes its runs for never begun at a peer's snapshot", _of(DisownsRunsAtSnapshot)),
+    Mutant("drops waiting callers at a peer's snapshot", _of(DropsCallersAtSnapshot)),
     Mutant("forgets by a node's own clock", _of(archive=ForgetsByItself)),
     Mutant("forgets calls that are open", _of(archive=ForgetsOpenCalls)),
     Mutant("loses sight of a committed append that is not read back", _of(ForgetsCommittedUnread)),
     Mutant("takes a refused forward when it comes once more", _of(TakesEchoes)),
+    Mutant("refuses a call that it has proposed", _of(RefusesWhatItProposed)),
     Mutant("lets one leader's refusal speak for another leader", _of(SpeaksForOthers)),
     Mutant("says in doubt without asking for the last word", _of(DoubtsFromMemory)),
     Mutant("deposes a leader that was elected after its connection broke", _of(DeposesTheElected)),

@@ -2,7 +2,9 @@
 
 # ruff: noqa: D102 - the docstring of a class says which rule its override breaks
 
-from semel.core.call import NodeId, Record
+from collections.abc import Collection
+
+from semel.core.call import CallId, NodeId, Record
 from semel.core.decider import Decider, Identity
 from semel.core.ledger import Ledger
 from semel.core.limits import Limits
@@ -37,6 +39,14 @@ class TakesEchoes(Decider):
         if isinstance(given, Received) and isinstance(given.message, Forward):
             self._requests._heard.clear()
         return super().step(given, now)
+
+
+class RefusesWhatItProposed(Decider):
+    """Refuses a forwarded call although its intent is on its way into the log."""
+
+    @property
+    def _proposed(self) -> Collection[CallId]:
+        return ()
 
 
 class SpeaksForOthers(Decider):

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from itertools import count
 from typing import ClassVar
 
+from semel.core.decider import Decider
 from semel.core.ledger import Archive, DictArchive, Ledger, Totals
+from semel.core.message import Input, Installed, Now, Output
 
 
 class ForgetsAtSnapshot(Ledger):
@@ -48,3 +50,27 @@ class ForgetsOpenCalls(DictArchive):
         for record in list(self.records.values()):
             if record.timestamp_ms < results_before_ms and not record.status.final:
                 del self.records[record.id]
+
+
+class DisownsRunsAtSnapshot(Decider):
+    """Takes what a peer's snapshot says that it runs for never begun."""
+
+    def step(self, given: Input, now: Now) -> list[Output]:
+        if isinstance(given, Installed):
+            self._runs.attends = lambda record: False  # type: ignore[method-assign]  # a broken core, for one step
+        try:
+            return super().step(given, now)
+        finally:
+            self._runs.__dict__.pop("attends", None)
+
+
+class DropsCallersAtSnapshot(Decider):
+    """Does not look whether those who wait are answered by a peer's snapshot."""
+
+    def step(self, given: Input, now: Now) -> list[Output]:
+        if isinstance(given, Installed):
+            self._requests.settle_known = lambda: None  # type: ignore[method-assign]  # a broken core, for one step
+        try:
+            return super().step(given, now)
+        finally:
+            self._requests.__dict__.pop("settle_known", None)

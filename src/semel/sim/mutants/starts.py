@@ -95,7 +95,7 @@ class BeginsOnceAgain(Ledger):
             return super()._begin(position, entry)
         self.open[entry.call.id] = replace(known, effect=Effect.REPEATABLE)
         record = super()._begin(position, entry)
-        return self._hold(replace(record or known, effect=Effect.ONCE))
+        return self._keep(replace(record or known, effect=Effect.ONCE))
 
 
 class NeverAttemptsAgain(Decider):
