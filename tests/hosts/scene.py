@@ -114,8 +114,20 @@ class Scene:
         """Wait until each of these nodes answers a new call; each is asked for one after the other."""
         for name in names:
             asked = await self.ask(name, "store", self.key(f"serves-{name}-{len(self.load.book.asked)}"))
-            assert asked.told is not None, f"{name} does not serve: {asked.trouble}"
+            assert asked.told is not None, (
+                f"{name} does not serve: {asked.trouble}; {await asyncio.to_thread(self.views)}"
+            )
             assert asked.told.outcome == Status.OK
+
+    def views(self) -> str:
+        """Return how each node sees the cluster, for whoever has to find out what went wrong."""
+        views = []
+        for name in NAMES:
+            try:
+                views.append(f"{name} sees {self.hosts.nodes.status(name)}")
+            except OSError as error:
+                views.append(f"{name} does not say: {error}")
+        return "; ".join(views)
 
     async def new_leader(self, old: str) -> str:
         """Wait until the others have another leader than this host's node; return its host."""
