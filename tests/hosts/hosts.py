@@ -45,7 +45,6 @@ class HostNodes(ClusterProcesses):
         return f"{Network.address(number(name))}:{NODE_PORT}"
 
     def command(self, name: str) -> list[str]:
-        self.log = self.members.url(nearest=name)
         home = ("--data", str(self.folder / name), "--advertise", self.url(name))
         command = super().command(name)
         if name in self.clocks:
@@ -75,6 +74,7 @@ class Hosts:
         self.members = Members(folder, places)
         self.nodes = HostNodes(folder, target=TOOLS)
         self.nodes.network, self.nodes.members, self.nodes.clocks = self.network, self.members, {}
+        self.nodes.logs = {name: self.members.url(nearest=name) for name in NAMES}
         self.nodes.ports = dict.fromkeys(NAMES, NODE_PORT)
         self.nodes.effects.mkdir(parents=True)
         self.deaths: dict[str, list[Death]] = {}

@@ -62,6 +62,8 @@ class ClusterProcesses:
     extra: tuple[str, ...] = ()
     log: str = ""
     """The log's URL; empty for a SQLite file in the folder."""
+    logs: dict[str, str] = field(default_factory=dict)
+    """Where a node finds the log, if not where all do."""
     advertised: dict[str, str] = field(default_factory=dict)
     """Where peers are to reach a node, if not where it listens."""
     ports: dict[str, int] = field(default_factory=dict)
@@ -109,7 +111,7 @@ class ClusterProcesses:
 
     def command(self, name: str) -> list[str]:
         """Return what starts a node."""
-        log = self.log or f"sqlite://{self.folder}/log.db"
+        log = self.logs.get(name) or self.log or f"sqlite://{self.folder}/log.db"
         advertise = ("--advertise", self.advertised[name]) if name in self.advertised else ()
         return [
             *(sys.executable, "-m", "semel", "serve", str(self.target), "--node", name),
