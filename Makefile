@@ -62,6 +62,6 @@ lock:  ## choose newest versions of all dependencies and pin them
 clean:
 	rm -rf $(VENV) .peers .coverage* .pytest_cache .mypy_cache .ruff_cache
 
-$(READY): requirements.lock pyproject.toml scripts/setup
+$(READY): requirements.lock pyproject.toml scripts/setup scripts/etcd
 	@scripts/setup $(VENV)
 	@touch $@

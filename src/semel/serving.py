@@ -24,6 +24,7 @@ from semel.gateway.api import api_routes
 from semel.gateway.client import Answer, answer_of
 from semel.gateway.http import make_app, serve_http
 from semel.gateway.server import ANONYMOUS, KEYS_OF_CLIENTS, make_server
+from semel.gateway.snapshots import fetch_snapshot, snapshot_route
 from semel.gateway.stdio import Wire, serve_stdio
 from semel.gateway.target import Target, load_target, split_target
 from semel.gateway.toolbox import McpToolbox
@@ -34,6 +35,7 @@ from semel.node.peers import MESSAGE_BYTES_MAX
 from semel.node.place import take_place
 from semel.node.replica import Replica
 from semel.node.runtime import Runtime
+from semel.node.snapshot import Shelf
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8420
@@ -141,8 +143,11 @@ class Node:
         replica = Replica(place.replica)
         self._parts.callback(replica.close)
 
+        shelf = Shelf(place.replica)
+        shelf.clear()
+        self._parts.callback(shelf.clear)
         door = self._door = _Door(toolbox)
-        routes = api_routes(door, place.replica, door)
+        routes = [*api_routes(door, place.replica, door), snapshot_route(shelf)]
         host, ports = _address(self._listen)
         app = make_app(self._server(), door.readiness, routes=routes, hosts=[host, *self._advertised_hosts()])
         port = await self._serve(app, host, ports)
@@ -150,7 +155,14 @@ class Node:
 
         me, url = NodeId(self.name, secrets.token_hex(4)), self._advertised or self.url
         identity = Identity(me, url, self._cluster, cluster_id=secrets.token_hex(8))
-        runtime = Runtime(log=log, replica=replica, toolbox=toolbox, identity=identity, limits=self._limits)
+        runtime = Runtime(
+            log=log,
+            replica=replica,
+            toolbox=toolbox,
+            identity=identity,
+            fetch=fetch_snapshot,
+            limits=self._limits,
+        )
         self.failed = runtime.failed
         door.open(runtime)
         self._parts.push_async_callback(runtime.stop)

@@ -1,6 +1,7 @@
 """etcd members as processes of the tests: on free ports of loopback, with their data in a folder of the test's."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+SERVES = re.compile(rb"ready to serve|serving client|serving insecure client")
 READY_S = 30
 """A member that is not ready by then is broken: it takes a second on a busy machine."""
 
@@ -31,27 +33,25 @@ class EtcdMember:
         self.log = log
         self._command = command
         self._environment = environment
+        self._said_before = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the process; it is not ready yet."""
         with self.log.open("ab") as log:
+            self._said_before = log.tell()
             self._process = subprocess.Popen(
                 self._command, stdout=log, stderr=log, env=dict(self._environment), start_new_session=True
             )
 
     def wait_until_ready(self) -> None:
-        """Wait until the member lets clients in, which it does once it has a leader."""
+        """Wait until the member serves clients, which it does once it has a leader; its port is open before that."""
         ends_at = time.monotonic() + READY_S
-        while True:
+        while not SERVES.search(said := self.log.read_bytes()[self._said_before :]):
             assert self._process is not None
-            assert self._process.poll() is None, f"etcd ended: {self.log.read_text()[-2000:]}"
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
-            except OSError:
-                assert time.monotonic() < ends_at, f"etcd is not ready: {self.log.read_text()[-2000:]}"
-                time.sleep(0.02)
+            assert self._process.poll() is None, f"etcd ended: {said[-2000:]!r}"
+            assert time.monotonic() < ends_at, f"etcd is not ready: {said[-2000:]!r}"
+            time.sleep(0.01)
 
     def kill(self) -> None:
         """Kill it, as `kill -9` does."""

@@ -217,7 +217,7 @@ async def test_a_sqlite_url_names_a_file(tmp_path: Path, monkeypatch: pytest.Mon
         ("/var/lib/log.db", "names no log"),
         ("", "names no log"),
         ("postgres://host/db", "names no log.*memory:.*sqlite:///"),
-        ("etcd://h1:2379", "not built yet"),
+        ("etcd:h1:2379", "two slashes"),
         ("memory:x", "nothing after"),
         ("sqlite:", "name the file"),
         ("sqlite:///", "name the file"),

@@ -42,8 +42,8 @@ class Log(Protocol):
         ...
 
     @property
-    def small(self) -> bool:
-        """True if the store is to be kept small: then the leader trims what all live replicas hold durably."""
+    def copies(self) -> int:
+        """How many live replicas must hold an entry durably before it is trimmed; 0 if the log keeps everything."""
         ...
 
     async def append(self, after: int, entries: Sequence[bytes]) -> int:

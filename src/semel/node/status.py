@@ -1,6 +1,7 @@
 """How the cluster stands, in the shape of `semel status --json`: from one node's ledger and the beats it has seen."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -18,6 +19,17 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     position: int
     tools: str
     at_s: float
+    durable: int = 0
+    """The position up to which its replica is on the disk, if the log asks for that."""
+
+
+def decode_beats(seen: Mapping[str, bytes]) -> dict[str, Beat]:
+    """Return the beats of nodes by name; one that makes no sense is left out, since a beat is a courtesy."""
+    beats = {}
+    for name, data in seen.items():
+        with suppress(ValueError):
+            beats[name] = msgspec.json.decode(data, type=Beat)
+    return beats
 
 
 def cluster_status(decider: Decider, beats: Mapping[str, Beat], trouble: str | None, now: Now) -> dict[str, Any]:

@@ -8,14 +8,12 @@ import asyncio
 import time
 from typing import Any, Self
 
-import grpc
-
 from semel.errors import LogError, LogUnavailable
 from semel.log.etcd import rpc
 from semel.log.etcd.address import EtcdAddress
 from semel.log.etcd.faults import Verdict, told, verdict
 from semel.log.etcd.health import Health, Status, status_of, unfit
-from semel.log.etcd.member import Member, Method, credentials_of
+from semel.log.etcd.member import Member, Method, RpcError, credentials_of
 
 READ_S = 3.0
 """A reading request is tried for so long, with all members, before it is said to be out of reach."""
@@ -74,7 +72,7 @@ class Cluster:
     async def _status_or_error(self, member: Member) -> Status | LogError:
         try:
             return await status_of(member, within_s=ATTEMPT_MOST_S, token=self.token)
-        except grpc.aio.AioRpcError as error:
+        except RpcError as error:
             return told(error, member.endpoint, self.address.user)
 
     def _check(self, member: Member, status: Status) -> None:
@@ -130,13 +128,14 @@ class Cluster:
         token = self.token
         try:
             if not member.fit:
-                status = await self.within(status_of(member, within_s=within_s, token=token))
+                status = await status_of(member, within_s=within_s, token=token)
                 if (reason := unfit(status, member.endpoint, self.id)) is not None:
                     self.leave(member)
                     return Verdict.ELSEWHERE, reason
                 member.fit = True
-            answer = await self.within(member.ask(method, request, within_s=within_s, token=token))
-        except grpc.aio.AioRpcError as error:
+            answer = await member.ask(method, request, within_s=within_s, token=token)
+        except RpcError as error:
+            self.check_open()
             fault, what = told(error, member.endpoint, self.address.user), verdict(error)
             if what is Verdict.NEVER:
                 raise fault from error
@@ -148,17 +147,6 @@ class Cluster:
         self._check_answer(answer, member)
         self.health.well()
         return None, answer
-
-    async def within(self, call: Any) -> Any:
-        """Await a call, and tell that of a closed connection from a cancelled caller."""
-        self.check_open()
-        try:
-            return await call
-        except (asyncio.CancelledError, grpc.aio.UsageError):
-            task = asyncio.current_task()
-            if self._closed and not (task is not None and task.cancelling()):
-                self.check_open()
-            raise
 
     def _check_answer(self, answer: Any, member: Member) -> None:
         if answer.header.cluster_id != self.id:
@@ -178,8 +166,8 @@ class Cluster:
                 member = self._current
                 request = rpc.login(self.address.user or "", self.address.password or "")
                 try:
-                    answer = await self.within(member.ask("authenticate", request, within_s=ATTEMPT_MOST_S, token=None))
-                except grpc.aio.AioRpcError as error:
+                    answer = await member.ask("authenticate", request, within_s=ATTEMPT_MOST_S, token=None)
+                except RpcError as error:
                     if "authentication is not enabled" in (error.details() or ""):
                         return
                     faults.append(told(error, member.endpoint, self.address.user))
@@ -206,4 +194,5 @@ class Cluster:
             return
         self._closed = True
         await self.health.close()
-        await asyncio.gather(*(member.close() for member in self.members))
+        for member in self.members:
+            member.close()

@@ -5,6 +5,7 @@ from enum import Enum, auto
 import grpc
 
 from semel.errors import LogDamaged, LogError, LogUnavailable
+from semel.log.etcd.member import RpcError
 
 _Code = grpc.StatusCode
 
@@ -29,7 +30,7 @@ class Verdict(Enum):
     """Asking again cannot help; somebody has to look."""
 
 
-def verdict(error: grpc.aio.AioRpcError) -> Verdict:
+def verdict(error: RpcError) -> Verdict:
     """Return what to do about an error of etcd or of the way to it; what is unknown is worth another attempt."""
     details = error.details() or ""
     match error.code():
@@ -49,7 +50,7 @@ def verdict(error: grpc.aio.AioRpcError) -> Verdict:
             return Verdict.ELSEWHERE
 
 
-def told(error: grpc.aio.AioRpcError, endpoint: str, user: str | None) -> LogError:
+def told(error: RpcError, endpoint: str, user: str | None) -> LogError:
     """Return the error as a `LogError`: `LogUnavailable` if asking again can help."""
     details = error.details() or error.code().name
     if verdict(error) is Verdict.FULL:
@@ -77,7 +78,7 @@ def told(error: grpc.aio.AioRpcError, endpoint: str, user: str | None) -> LogErr
             return LogError(f"etcd at {endpoint} refuses: {details}")
 
 
-def _short(error: grpc.aio.AioRpcError) -> str:
+def _short(error: RpcError) -> str:
     """Return what an error says, for an operator: gRPC's own words for a broken way are a page long."""
     details = error.details() or ""
     match error.code():

@@ -11,15 +11,13 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
-import grpc
-
 from semel.errors import LogDamaged, LogTrimmed, LogUnavailable
 from semel.log.etcd import rpc
 from semel.log.etcd.cluster import Cluster
 from semel.log.etcd.faults import Verdict, told, verdict
 from semel.log.etcd.framing import unframe
 from semel.log.etcd.keys import Keys
-from semel.log.etcd.member import Member
+from semel.log.etcd.member import Member, RpcError, Stream
 from semel.log.etcd.reader import Reader, Stored, check_dense
 from semel.log.etcd.tails import KnownTail
 from semel.log.limits import BATCH_BYTES_MAX, BATCH_ENTRIES_MAX
@@ -28,8 +26,6 @@ from semel.log.protocol import Batch
 LOOK_EVERY_S = 0.2
 BEHIND_S = 0.5
 """An event takes milliseconds; a stream that is behind for so long has stalled. Looked for five times a second."""
-BEGIN_S = 1.0
-"""A member that has not begun to watch by then is left."""
 AGAIN_S = (0.02, 0.1, 0.3)
 """Pauses between attempts to read a log that is out of reach, or to watch one that will not be watched."""
 
@@ -112,46 +108,34 @@ class Follower:
         if member is self._avoid:
             member = self._cluster.next_to(member)
         self._avoid = member
-        stream = member.watch(token=self._cluster.token)
+        stream = member.watch(rpc.watch_from(self._keys.whole_log, self._revision + 1), token=self._cluster.token)
         try:
-            await self._begin(stream)
             while (answer := await self._next(stream)) is not None:
                 if (stored := self._following(answer)) is None:
                     return
                 async with aclosing(self._take(stored)) as batches:
                     async for batch in batches:
                         yield batch
-        except grpc.aio.AioRpcError as error:
+        except RpcError as error:
+            self._cluster.check_open()
             if verdict(error) is Verdict.NEVER:
                 raise told(error, member.endpoint, self._cluster.address.user) from error
-        except (TimeoutError, asyncio.InvalidStateError, grpc.aio.UsageError):
-            pass
         finally:
-            stream.cancel()
+            stream.close()
 
-    async def _begin(self, stream: Any) -> None:
-        async with asyncio.timeout(BEGIN_S):
-            await self._cluster.within(stream.write(rpc.watch_from(self._keys.whole_log, self._revision + 1)))
-
-    async def _next(self, stream: Any) -> Any:
+    async def _next(self, stream: Stream) -> Any:
         """Return the next answer of a stream; None if it ended, or stays behind what is known of the log."""
-        reading = asyncio.ensure_future(stream.read())
         behind_since: float | None = None
-        try:
-            while not reading.done():
-                await asyncio.wait([reading], timeout=LOOK_EVERY_S)
+        while True:
+            try:
+                return await stream.next(LOOK_EVERY_S)
+            except TimeoutError:
                 if self._known.position <= self._after:
                     behind_since = None
                 elif behind_since is None:
                     behind_since = time.monotonic()
-                elif not reading.done() and time.monotonic() - behind_since > BEHIND_S:
+                elif time.monotonic() - behind_since > BEHIND_S:
                     return None
-            if reading.cancelled():
-                return None
-            answer = reading.result()
-            return None if answer is grpc.aio.EOF else answer
-        finally:
-            reading.cancel()
 
     def _following(self, answer: Any) -> Sequence[Stored] | None:
         """Return the appends of an answer, none for one without events; None if they cannot be the next ones."""

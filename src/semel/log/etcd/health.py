@@ -9,12 +9,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import grpc
-
 from semel.errors import LogError
 from semel.log.etcd import rpc
 from semel.log.etcd.faults import FULL
-from semel.log.etcd.member import Member
+from semel.log.etcd.member import Member, RpcError
 
 PROBE_S = 0.5
 """A member that lives answers in a millisecond or two; this is for a busy one."""
@@ -49,7 +47,7 @@ class Status:
 
 
 async def status_of(member: Member, *, within_s: float = PROBE_S, token: str | None = None) -> Status:
-    """Ask one member how it is; raises `grpc.aio.AioRpcError`."""
+    """Ask one member how it is; raises `RpcError`."""
     answer = await member.ask("status", rpc.status(), within_s=within_s, token=token)
     header = answer.header
     return Status(
@@ -128,7 +126,7 @@ async def statuses(members: Sequence[Member], token: str | None = None) -> Seque
     async def ask(member: Member) -> Status | None:
         try:
             return await status_of(member, token=token)
-        except grpc.aio.AioRpcError:
+        except RpcError:
             return None
 
     return await asyncio.gather(*map(ask, members))

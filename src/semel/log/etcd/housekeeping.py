@@ -8,15 +8,13 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-import grpc
-
 from semel.errors import LogError
 from semel.log.etcd import rpc
 from semel.log.etcd.cluster import Cluster
 from semel.log.etcd.faults import told
 from semel.log.etcd.health import Status, statuses
 from semel.log.etcd.keys import Keys
-from semel.log.etcd.member import Member, Method
+from semel.log.etcd.member import Member, Method, RpcError
 from semel.log.etcd.reader import Reader
 
 DELETE_S = 10.0
@@ -92,7 +90,7 @@ class Housekeeping:
                 if status.file_bytes > FRAGMENTED_BYTES and 2 * status.used_bytes < status.file_bytes:
                     await self._defragment(member)
                     return  # the next trim sees to the next one
-        except (LogError, grpc.aio.AioRpcError) as error:
+        except (LogError, RpcError) as error:
             logger.warning("etcd could not be tidied: %s", error)
         finally:
             self._tidying = None
@@ -119,7 +117,7 @@ class Housekeeping:
     async def _direct(self, member: Member, method: Method, request: rpc.Message) -> Any:
         try:
             return await member.ask(method, request, within_s=DEFRAGMENT_S, token=self._cluster.token)
-        except grpc.aio.AioRpcError as error:
+        except RpcError as error:
             raise told(error, member.endpoint, self._cluster.address.user) from error
 
     async def close(self) -> None:

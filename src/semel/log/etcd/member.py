@@ -1,12 +1,21 @@
-"""One member of etcd: its connection and its calls; it knows neither the other members nor what is asked for."""
+"""One member of etcd: its connection and its calls; it knows neither the other members nor what is asked for.
 
-from collections.abc import Callable
+gRPC's calls end in threads of its own, from where they are handed to the event loop. (`grpc.aio` does that as well,
+but all event loops of a process share one queue there: what is left of a closed loop's calls ends up in another's.)
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import grpc
 from aetcd.rpc import rpc_pb2_grpc as services
 
+from semel.errors import LogError
 from semel.log.etcd.address import EtcdAddress
 
 Method: TypeAlias = Literal[
@@ -22,6 +31,12 @@ PING_EVERY_MS = 10_000
 PING_ANSWERED_MS = 3_000
 """A connection that died without a word is noticed by pings. etcd cuts clients that ping more often than every 5 s."""
 
+ANSWERS_WAITING_MOST = 16
+"""A stream is not read on while so many answers wait to be taken: they may have a megabyte each."""
+
+RpcError = grpc.RpcError
+"""What gRPC raises: a status of etcd, or of the way to it."""
+
 _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", RECONNECT_FIRST_MS),
     ("grpc.min_reconnect_backoff_ms", CONNECT_MS),
@@ -36,19 +51,19 @@ _OPTIONS = (
 
 
 class Member:
-    """A member at `host:port`, in the running event loop; it connects when it is first asked, and again when cut."""
+    """A member at `host:port`; it connects when it is first asked, and again when cut. Used in one event loop."""
 
     def __init__(self, endpoint: str, credentials: grpc.ChannelCredentials | None) -> None:
         self.endpoint = endpoint
         self.fit = False
         """Whether it was seen to be a member of the right cluster, of a version that can be trusted."""
         if credentials is None:
-            self._channel = grpc.aio.insecure_channel(endpoint, options=_OPTIONS)
+            self._channel = grpc.insecure_channel(endpoint, options=_OPTIONS)
         else:
-            self._channel = grpc.aio.secure_channel(endpoint, credentials, options=_OPTIONS)
+            self._channel = grpc.secure_channel(endpoint, credentials, options=_OPTIONS)
         kv = services.KVStub(self._channel)
         maintenance = services.MaintenanceStub(self._channel)
-        self._calls: dict[Method, Callable[..., Any]] = {
+        self._calls: dict[Method, Any] = {
             "range": kv.Range,
             "put": kv.Put,
             "delete": kv.DeleteRange,
@@ -61,18 +76,82 @@ class Member:
             "authenticate": services.AuthStub(self._channel).Authenticate,
         }
         self._watch = services.WatchStub(self._channel).Watch
+        self._closed = False
 
     async def ask(self, method: Method, request: Any, *, within_s: float, token: str | None) -> Any:
-        """Send a request and return its answer; raises `grpc.aio.AioRpcError`."""
-        return await self._calls[method](request, timeout=within_s, metadata=_metadata(token))
+        """Send a request and return its answer; raises `RpcError`, also when the connection is closed meanwhile."""
+        loop = asyncio.get_running_loop()
+        answered = asyncio.Event()
 
-    def watch(self, *, token: str | None) -> Any:
+        def tell(_: object) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(answered.set)
+
+        if self._closed:
+            raise LogError(f"the connection to etcd at {self.endpoint} is closed")
+        call = self._calls[method].future(request, timeout=within_s, metadata=_metadata(token))
+        call.add_done_callback(tell)
+        try:
+            await answered.wait()
+        finally:
+            call.cancel()  # which does nothing to a call that is done
+        return call.result()
+
+    def watch(self, request: Any, *, token: str | None) -> "Stream":
         """Open a stream of events, which ends if the member loses sight of the leader."""
-        return self._watch(metadata=(*_metadata(token), ("hasleader", "true")))
+        if self._closed:
+            raise LogError(f"the connection to etcd at {self.endpoint} is closed")
+        return Stream(self._watch, request, (*_metadata(token), ("hasleader", "true")))
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Cut the connection, and with it all that is asked."""
-        await self._channel.close()
+        self._closed = True
+        self._channel.close()
+
+
+class Stream:
+    """The answers to one request that keep coming, read by a thread of its own; for the running event loop."""
+
+    def __init__(self, call: Callable[..., Any], request: Any, metadata: Sequence[tuple[str, str]]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._answers: asyncio.Queue[Any] = asyncio.Queue()
+        self._room = threading.Semaphore(ANSWERS_WAITING_MOST)
+        # The stream is open as long as its requests have no end.
+        self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._requests.put(request)
+        self._call = call(iter(self._requests.get, None), metadata=metadata)
+        threading.Thread(target=self._read, name="semel-etcd-watch", daemon=True).start()
+
+    def _read(self) -> None:
+        try:
+            for answer in self._call:
+                self._give(answer)
+                self._room.acquire()
+            self._give(None)
+        except grpc.RpcError as error:
+            self._give(error)
+
+    def _give(self, answer: Any) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
+            self._loop.call_soon_threadsafe(self._answers.put_nowait, answer)
+
+    async def next(self, within_s: float) -> Any:
+        """Return the next answer, None if the stream has ended; raises `RpcError` and `TimeoutError`."""
+        if self._answers.empty():
+            async with asyncio.timeout(within_s):
+                answer = await self._answers.get()
+        else:
+            answer = self._answers.get_nowait()
+        self._room.release()
+        if isinstance(answer, grpc.RpcError):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """End the stream, and its threads."""
+        self._requests.put(None)
+        self._call.cancel()
+        self._room.release()
 
 
 def credentials_of(address: EtcdAddress) -> grpc.ChannelCredentials | None:
