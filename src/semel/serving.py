@@ -135,7 +135,7 @@ class Node:
         await toolbox.start()
         self._parts.push_async_callback(toolbox.close)
 
-        log = await _open_patiently(self.log_url)
+        log = await open_patiently(self.log_url)
         self._parts.push_async_callback(log.close)
         place = take_place(self._data or log.home, self.name or None)
         self._parts.callback(place.leave)
@@ -293,7 +293,7 @@ def _target(given: object) -> Target:
             return Target.of(given)
 
 
-async def _open_patiently(url: str) -> Log:
+async def open_patiently(url: str) -> Log:
     """Open a log that another process may hold for a while: a stopped one, or one that is about to die."""
     for attempt in itertools.count(1):
         try:

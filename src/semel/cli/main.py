@@ -17,6 +17,7 @@ from importlib.metadata import version
 import click
 
 from semel.cli.audit import audit
+from semel.cli.backup import backup, restore
 from semel.cli.call import call, tools
 from semel.cli.demo.command import demo
 from semel.cli.exits import Exit, exit_of
@@ -57,7 +58,7 @@ def console() -> None:
     """MCP tool calls that happen once: on a cluster, through crashes, with a log that proves it."""
 
 
-for _command in (serve, call, tools, status, audit, demo):
+for _command in (serve, call, tools, status, audit, backup, restore, demo):
     console.add_command(_command)
 
 
