@@ -64,6 +64,7 @@ PROMISES = (
         mutants=(
             "takes the last outcome instead of the first",
             "drops waiting callers at a change of term",
+            "answers a read without the log although others may ask",
             "drops waiting callers at a peer's snapshot",
             "says replayed of every answer",
         ),
@@ -134,8 +135,15 @@ PROMISES = (
     Promise(
         number=4,
         name="Answered is durable",
-        text="Before an answer leaves, its outcome is on disk in the log, fsynced.",
-        scenes=("call_on_the_leader", "call_through_a_follower", "read_without_an_intent"),
+        text="Before an answer leaves, its outcome is on disk in the log: fsynced on one machine, on a majority of "
+        "machines with etcd. (A read for which no key was given is answered without the log if that cannot be written "
+        "for 2 s; the answer says so.)",
+        scenes=(
+            "call_on_the_leader",
+            "call_through_a_follower",
+            "read_that_the_log_does_not_take",
+            "read_without_an_intent",
+        ),
         core=("test_decider",),
         simulated=(sim.answers_are_the_outcome,),
         mutants=("answers before the outcome is durable",),

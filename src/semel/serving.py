@@ -276,10 +276,17 @@ class _Door:
         return self._toolbox.tools()
 
     async def call(
-        self, tool: str, arguments: Mapping[str, Any], *, key: str | None, caller: str, client: str = ""
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        *,
+        key: str | None,
+        caller: str,
+        client: str = "",
+        made: bool = False,
     ) -> Reply:
         """Run a call once and return how it stands."""
-        return await self.runtime.call(tool, arguments, key=key, caller=caller, client=client)
+        return await self.runtime.call(tool, arguments, key=key, caller=caller, client=client, made=made)
 
     def readiness(self) -> str | None:
         """Return None if the node can take calls, else why not."""

@@ -94,7 +94,7 @@ class FakeClient:
         self.asked: list[tuple[Any, ...]] = []
         self.closed = False
 
-    async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str) -> Answer:
+    async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str, made: bool) -> Answer:
         self.asked.append((tool, dict(arguments), key))
         if isinstance(self.answer, BaseException):
             raise self.answer

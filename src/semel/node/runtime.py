@@ -214,7 +214,14 @@ class Runtime:
         return None if self._decider.ledger.leader is not None else "no leader yet"
 
     async def call(
-        self, tool: str, arguments: Mapping[str, Any], *, key: str | None, caller: str, client: str = ""
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        *,
+        key: str | None,
+        caller: str,
+        client: str = "",
+        made: bool = False,
     ) -> Reply:
         """Run a call once and return how it stands; see `Backend.call`."""
         call = self._call(tool, dict(arguments), key, caller, client)
@@ -231,7 +238,7 @@ class Runtime:
         self._tickets[ticket] = future
         self._held_bytes += held_bytes
         try:
-            self._step(Submitted(ticket, call, self._spec(tool, arguments)))
+            self._step(Submitted(ticket, call, self._spec(tool, arguments), keyed=key is not None and not made))
             return await future
         finally:
             self._held_bytes -= held_bytes
