@@ -289,6 +289,7 @@ BESIDE = {
     "test_peers": "the connections between nodes, which may lose anything",
     "test_place": "a node's name and folder on its machine",
     "test_advertise": "the URL that a node announces",
+    "test_whereabouts": "the name and the URL under which a node is known",
     "test_judge": "that the judge of the chaos sees each breach",
     "test_linearizable": "that the checker of histories sees bad ones",
     "test_relay": "that the chaos's connections can be cut",

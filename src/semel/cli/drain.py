@@ -74,7 +74,10 @@ def _request(url: str, timeout_s: float | None) -> dict[str, Any]:
     try:
         return ask((url,), question, timeout_s=ASK_S, waiting=f"asking {url} to leave")
     except NoLeader as error:
-        raise ClusterError(f"nobody was asked to leave: {error}") from error
+        raise ClusterError(
+            f"nobody was asked to leave, since nobody answers at {url}. If the node has gone already, that was all. "
+            f"Details: {str(error).partition(' Try again')[0]}"
+        ) from error
 
 
 def _gone(url: str, told: Mapping[str, Any]) -> bool:
