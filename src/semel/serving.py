@@ -55,11 +55,16 @@ _STARTING = "this node is starting. Nothing was run; retrying with the same key 
 
 
 def default_log(target: str) -> str:
-    """Return the URL of the embedded log for a target: one folder a target, in the user's data directory."""
+    """Return the URL of the embedded log for a target, in the target's folder of the user's data directory."""
+    return f"sqlite://{default_folder(target)}/log.db"
+
+
+def default_folder(target: str) -> Path:
+    """Return the folder for what semel keeps for a target: one a target, in the user's data directory."""
     file, object_name = split_target(target)
     path = Path(file).expanduser().resolve()
     digest = hashlib.sha256(f"{path}:{object_name or ''}".encode()).hexdigest()[:8]
-    return f"sqlite://{user_data_path('semel')}/{path.stem}-{digest}/log.db"
+    return user_data_path("semel") / f"{path.stem}-{digest}"
 
 
 class Node:
@@ -146,7 +151,7 @@ class Node:
         await toolbox.start()
         self._parts.push_async_callback(toolbox.close)
 
-        log = await _open_patiently(self.log_url)
+        log = await open_patiently(self.log_url)
         self._parts.push_async_callback(log.close)
         place = take_place(self._data or log.home, self.name or None, machine=None if log.local else machine_name())
         self._parts.callback(place.leave)
@@ -333,7 +338,7 @@ def _target(given: object) -> Target:
             return Target.of(given)
 
 
-async def _open_patiently(url: str) -> Log:
+async def open_patiently(url: str) -> Log:
     """Open a log that another process may hold for a while: a stopped one, or one that is about to die."""
     for attempt in itertools.count(1):
         try:

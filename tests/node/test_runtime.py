@@ -1,7 +1,7 @@
 """The runtime performs what the decider decides: calls are answered, trouble is said, a drain leaves no gap."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pytest
 
 from semel.core.call import Effect, NodeId, Spec, Status
 from semel.core.decider import Identity
+from semel.core.ledger import Leader
 from semel.core.limits import Limits
 from semel.core.message import Forward, Refuse
 from semel.errors import (
@@ -25,6 +26,7 @@ from semel.errors import (
     UnknownTool,
 )
 from semel.log.memory import MemoryLog
+from semel.log.protocol import Batch
 from semel.node.replica import Replica
 from semel.node.runtime import Runtime
 from semel.node.snapshot import Snapshot
@@ -76,6 +78,8 @@ class Cluster:
     def __init__(self, folder: Path, log: MemoryLog) -> None:
         self.folder, self.log = folder, log
         self.nodes: dict[str, Runtime] = {}
+        self.followed: dict[str, str] = {}
+        """Whose connection each node was last told to keep."""
 
     async def start(
         self, name: str, tools: Tools | None = None, *, cluster: str = "semel", hold_s: float = 30.0
@@ -88,11 +92,14 @@ class Cluster:
             fetch=self.fetch,
             limits=Limits(grace_s=0.0, patience_s=0.6, hold_s=hold_s),
         )
-        node.peers.follow = lambda leader: None  # type: ignore[method-assign]  # there is no network here
+        node.peers.follow = lambda leader: self._note(name, leader)  # type: ignore[method-assign]  # there is no network
         node.peers.send = lambda to, message: self._send(node, to, message)  # type: ignore[method-assign]
         await node.start()
         self.nodes[name] = node
         return node
+
+    def _note(self, name: str, leader: Leader | None) -> None:
+        self.followed[name] = "" if leader is None else leader.node.name
 
     def _send(self, sender: Runtime, to: NodeId, message: Forward | Refuse) -> None:
         receiver = self.nodes.get(to.name)
@@ -126,6 +133,53 @@ async def until(condition: Callable[[], Any], what: str) -> None:
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise AssertionError(f"never: {what}") from None
+
+
+class LogInDrops(MemoryLog):
+    """A log that gives back one entry at a time."""
+
+    async def follow(self, after: int) -> AsyncGenerator[Batch, None]:
+        async for batch in super().follow(after):
+            for position, entry in enumerate(batch.entries, batch.first):
+                yield Batch(position, [entry])
+
+
+class UnheardLog(MemoryLog):
+    """A log whose pulses are out of reach for as long as it is told so."""
+
+    unheard = False
+    asked = 0
+
+    async def pulses(self) -> Mapping[str, bytes]:
+        self.asked += 1
+        if self.unheard:
+            raise LogUnavailable("no quorum")
+        return await super().pulses()
+
+
+async def test_a_node_connects_to_a_leader_whose_election_it_read_before_it_was_live(tmp_path: Path) -> None:
+    async with cluster(tmp_path, LogInDrops()) as nodes:
+        first = await nodes.start("n1")
+        await until(lambda: first.readiness() is None, "n1 leads")
+        await first.call("work", {}, key="k", caller="c")
+        second = await nodes.start("n2")
+        await until(lambda: second.readiness() is None, "n2 is ready")
+        assert nodes.followed["n2"] == "n1"
+
+
+async def test_a_node_that_cannot_hear_the_pulses_goes_on_and_hears_them_later(tmp_path: Path) -> None:
+    log = UnheardLog()
+    async with cluster(tmp_path, log) as nodes:
+        node = await nodes.start("n1")
+        await until(lambda: node.readiness() is None, "n1 leads")
+        log.unheard = True
+        asked = log.asked
+        await until(lambda: log.asked > asked, "it listens in vain")
+        assert (await node.call("work", {}, key="k", caller="c")).record.status is Status.OK
+        log.unheard = False
+        await nodes.start("n2")
+        await until(lambda: len(node.status()["nodes"]) == 2, "n1 hears n2")
+        assert not node.failed.done()
 
 
 async def test_a_call_runs_once_and_its_retry_on_another_node_gets_the_same_answer(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from importlib.metadata import version
 import click
 
 from semel.cli.audit import audit
+from semel.cli.backup import backup, restore
 from semel.cli.call import call, tools
 from semel.cli.demo.command import demo
 from semel.cli.drain import drain
@@ -25,6 +26,7 @@ from semel.cli.lesson import Lessons
 from semel.cli.output import forgive_encodings, note
 from semel.cli.serve import serve
 from semel.cli.status import status
+from semel.cli.up import up
 from semel.errors import SemelError, UsageError
 
 LESSON = """\
@@ -32,6 +34,7 @@ Get going:
   semel serve server.py                 # serve the tools of a Python file, or of an mcp.json
   semel call add '{"a": 1, "b": 2}'     # in another terminal
   semel audit                           # what ran, where, and what came of it
+  semel up server.py                    # the same on a quorum: three etcd members, three nodes
   semel demo                            # watch three nodes survive the death of their leader
 
 Exit codes:
@@ -58,7 +61,7 @@ def console() -> None:
     """MCP tool calls that happen once: on a cluster, through crashes, with a log that proves it."""
 
 
-for _command in (serve, call, tools, status, audit, drain, demo):
+for _command in (serve, up, call, tools, status, audit, drain, backup, restore, demo):
     console.add_command(_command)
 
 

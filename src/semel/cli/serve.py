@@ -7,9 +7,8 @@ import asyncio
 import contextlib
 import gc
 import logging
-import signal
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ import click
 from semel.cli.greeting import greet
 from semel.cli.lesson import Lesson
 from semel.cli.output import note
+from semel.cli.signals import Signals
 from semel.errors import SemelError, UsageError
 
 if TYPE_CHECKING:
@@ -168,34 +168,6 @@ class _WithoutForeignTracebacks(logging.Formatter):
             record.msg, record.args = f"{record.getMessage().partition(chr(10))[0]}: {record.exc_info[1]!r}", ()
             record.exc_info = record.exc_text = None
         return super().format(record)
-
-
-class Signals:
-    """What the operator wants: the first signal asks the node to go, the next one hurries it."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.hurried = asyncio.Event()
-
-    @contextlib.contextmanager
-    def caught(self) -> Iterator[None]:
-        """Take SIGINT, SIGTERM and SIGHUP while the context is open; a signal that is ignored (nohup) stays so."""
-        loop = asyncio.get_running_loop()
-        caught = [
-            number
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-            if signal.getsignal(number) is not signal.SIG_IGN
-        ]
-        for number in caught:
-            loop.add_signal_handler(number, self._take)
-        try:
-            yield
-        finally:
-            for number in caught:
-                loop.remove_signal_handler(number)
-
-    def _take(self) -> None:
-        (self.hurried if self.asked.is_set() else self.asked).set()
 
 
 async def _serve(options: Options, target: "Target", wire: "Wire | None") -> None:

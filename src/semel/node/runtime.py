@@ -312,7 +312,7 @@ class Runtime:
         if self.failed.done():
             return
         ledger = self._decider.ledger
-        position, leader = ledger.position, ledger.leader
+        position, leader, live = ledger.position, ledger.leader, self._decider.live
         try:
             outputs = self._decider.step(given, now())
             if ledger.position != position:
@@ -323,8 +323,8 @@ class Runtime:
         except SemelError as error:
             self._fail(error)
             return
-        if self._decider.live and (ledger.leader != leader or isinstance(given, Started)):
-            self._follow_leader()
+        if self._decider.live and (ledger.leader != leader or not live):
+            self._follow_leader()  # whoever was elected while it still read the history, too
         for output in outputs:
             self._perform(output)
         if self._decider.draining and self._decider.idle:

@@ -22,6 +22,9 @@ from semel.log.protocol import Batch
 class EtcdLog:
     """A `Log` in etcd, shared by the nodes of many machines; `open` makes it, for the running event loop."""
 
+    local = False
+    """Nodes on other machines share it."""
+
     def __init__(self, cluster: Cluster, folder: Path | None) -> None:
         self._cluster = cluster
         self._folder = folder
@@ -78,7 +81,7 @@ class EtcdLog:
         return await self._reader.first()
 
     async def trim(self, before: int) -> None:
-        """Forget the entries below the append that holds `before`, and look after etcd; call it now and then."""
+        """Forget the entries below the append that holds `before`, and look after etcd on that occasion."""
         await self._housekeeping.trim(before)
 
     async def begin_after(self, first: bytes, after: int, entry: bytes) -> None:
@@ -88,6 +91,7 @@ class EtcdLog:
 
     async def pulse(self, node: str, beat: bytes) -> None:
         """Show `beat` as the newest sign of life of `node`, in less than a second or not at all."""
+        self._housekeeping.tend()
         await self._pulses.show(node, beat)
 
     async def pulses(self) -> Mapping[str, bytes]:
