@@ -100,7 +100,15 @@ PROMISES = (
         ),
         log=_NOT_THE_LOGS,
         node=("test_runtime",),
-        processes=("test_nodes", "test_fire", "test_chaos", "test_cuts", "test_deaths", "test_troubles"),
+        processes=(
+            "test_nodes",
+            "test_fire",
+            "test_chaos",
+            "test_cuts",
+            "test_deaths",
+            "test_troubles",
+            "test_rolling",
+        ),
         chaos=(chaos.effects_have_an_intent, chaos.once_is_once, chaos.histories_are_linearizable),
     ),
     Promise(

@@ -50,9 +50,6 @@ class EtcdLog:
         """How many live replicas must hold an entry before it is trimmed: as many as outlive what etcd outlives."""
         return self._cluster.address.copies or len(self._cluster.members) // 2 + 1
 
-    local = False
-    """Any machine that reaches the members can share it."""
-
     @property
     def home(self) -> Path | None:
         """The folder where nodes of this machine keep their replicas of this log; it may not exist yet."""
