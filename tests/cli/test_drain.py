@@ -11,7 +11,11 @@ GONE = ClusterError("no answer within 5 s: nobody listens there")
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def listens(_: str) -> bool:
+        return False
+
     monkeypatch.setattr("semel.cli.drain.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("semel.cli.drain._listens", listens)
 
 
 def still(running: int, waiting: int = 0) -> dict[str, object]:
@@ -31,6 +35,21 @@ def test_what_a_leaving_node_waits_for_is_shown_until_it_has_left(semel: Semel, 
         "a takes no new calls; 1 client waits for an answer",
         "a takes no new calls, and nothing runs there any more",
     ]
+
+
+def test_a_node_that_is_too_busy_to_answer_has_not_left(
+    semel: Semel, client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = iter([True, True])
+
+    async def listens(_: str) -> bool:
+        return next(busy, False)
+
+    monkeypatch.setattr("semel.cli.drain._listens", listens)
+    client.statuses = [GONE, GONE, still(1), GONE]
+    ended = semel("drain")
+    assert (ended.code, ended.out) == (0, "a has left\n")
+    assert "1 call is still running" in ended.err
 
 
 def test_another_process_at_its_url_says_that_the_node_has_left(semel: Semel, client: FakeClient) -> None:

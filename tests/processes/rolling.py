@@ -11,7 +11,8 @@ from semel.errors import SemelError
 from tests.processes.cluster import ClusterProcesses, until
 
 TOOLS = ("charge", "store", "look")
-PATIENCE_S = 30
+PATIENCE_S = 60
+"""A machine with much else to do takes its time to start a node, and who knows no other waits for it."""
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Load:
 
     async def _call(self, caller: str, urls: list[str]) -> None:
         number = 0
-        async with semel.connect(*urls, timeout_s=PATIENCE_S) as client:
+        async with semel.connect(*urls, timeout_s=PATIENCE_S, connect_timeout_s=PATIENCE_S) as client:
             while not self.stop.is_set():
                 number += 1
                 name = f"{caller}-{number}"

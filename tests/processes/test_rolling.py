@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.log.members import EtcdCluster, etcd_binary
 from tests.processes.cluster import ClusterProcesses, get_audit, until
 from tests.processes.rolling import Load, leave_by_drain, leave_by_signal
 
@@ -26,7 +27,22 @@ async def on_sqlite(folder: Path) -> AsyncIterator[ClusterProcesses]:
         await cluster.stop()
 
 
-LOGS = {"sqlite": on_sqlite}
+@asynccontextmanager
+async def on_etcd(folder: Path) -> AsyncIterator[ClusterProcesses]:
+    """Yield a cluster whose log is in three members of etcd."""
+    binary = etcd_binary()
+    if binary is None:
+        pytest.skip("no etcd is on this machine")
+    with EtcdCluster(binary, folder / "etcd", members=3) as etcd:
+        log = f"etcd://{','.join(etcd.endpoints)}/pay"
+        cluster = ClusterProcesses(folder, log=log, extra=("--data", str(folder / "nodes")))
+        try:
+            yield cluster
+        finally:
+            await cluster.stop()
+
+
+LOGS = {"sqlite": on_sqlite, "etcd": on_etcd}
 """Clusters by the engine of their log, of processes that have not been started."""
 
 
