@@ -352,6 +352,21 @@ async def test_a_drained_leader_lets_its_tools_end_and_hands_over_at_once(tmp_pa
         await c.crash("n1")
 
 
+async def test_a_call_that_a_drain_does_not_wait_for_may_have_run_and_nobody_says_otherwise(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        tools = Tools()
+        tools.gate.clear()
+        n1 = await c.start("n1", tools)
+        asking = asyncio.create_task(n1.call("work", {}, key="k", caller="shop"))
+        await until(lambda: tools.attempts, "the tool runs")
+        n1.retreat()
+        status = n1.status()
+        assert (status["draining"], status["running_here"], status["waiting_here"]) == (True, 1, 1)
+        await n1.drain(0)
+        with pytest.raises(Undecided, match="may have run"):
+            await asking
+
+
 async def test_a_log_that_is_out_of_reach_is_said_and_the_append_is_proposed_again(tmp_path: Path) -> None:
     class Full(MemoryLog):
         full = False

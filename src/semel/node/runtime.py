@@ -58,10 +58,10 @@ from semel.errors import (
     CallError,
     ClusterError,
     Conflict,
-    Draining,
     LogTrimmed,
     LogUnavailable,
     SemelError,
+    Undecided,
     by_code,
 )
 from semel.log.protocol import Log
@@ -170,7 +170,12 @@ class Runtime:
             await asyncio.wait_for(self._idle.wait(), patience_s)
         for future in self._tickets.values():
             if not future.done():
-                future.set_exception(Draining(f"{self.identity.node.name} went down; the same key may be sent again"))
+                future.set_exception(
+                    Undecided(
+                        f"{self.identity.node.name} went down before this call came to an outcome. It may have run or "
+                        "may yet run; retrying with the same key is safe, and tells"
+                    )
+                )
 
     async def stop(self) -> None:
         """End all tasks; a node that was not drained leaves as if it had crashed."""
