@@ -6,7 +6,7 @@ SEEDS   ?= 20000
 MINUTES ?= 1
 LOG     ?= sqlite
 
-.PHONY: help demo demo-quorum test check lint types imports sim mutants fire chaos chaos-peers million readme lock clean
+.PHONY: help demo demo-quorum test check lint types imports sim mutants fire chaos hosts chaos-peers million readme lock clean
 
 help:  ## show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -49,6 +49,9 @@ fire: $(READY)  ## kill -9 of the leader under load, twenty times over, with its
 
 chaos: $(READY)  ## real nodes and clients under a nemesis for MINUTES=1, SEED=any, LOG=sqlite; then the judge
 	$(BIN)/python -m tests.chaos.run --minutes $(MINUTES) --log $(LOG) $(if $(SEED),--seed $(SEED))
+
+hosts: $(READY)  ## three hosts as network namespaces: cuts, deaths, full disks and clocks, at full length (needs root)
+	SEMEL_HOSTS=full $(BIN)/python -m pytest tests/hosts $(ARGS)
 
 readme: $(READY)  ## put the demos' real output into the README
 	scripts/readme $(BIN)/semel

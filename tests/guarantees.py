@@ -35,7 +35,7 @@ class Promise:
     node: tuple[str, ...] | str
     """Test modules in tests/node: the real runtime, in one process."""
     processes: tuple[str, ...]
-    """Test modules in tests/processes and tests/chaos: real processes that really die."""
+    """Test modules in tests/processes, tests/chaos and tests/hosts: real processes that really die."""
     chaos: tuple[Check, ...]
     """Checks of the judge over real processes."""
 
@@ -69,7 +69,7 @@ PROMISES = (
         ),
         log=_NOT_THE_LOGS,
         node=("test_runtime",),
-        processes=("test_nodes", "test_fire", "test_chaos"),
+        processes=("test_nodes", "test_fire", "test_chaos", "test_cuts", "test_deaths", "test_troubles"),
         chaos=(chaos.answers_are_in_the_log, chaos.one_key_is_one_call, chaos.histories_are_linearizable),
     ),
     Promise(
@@ -100,7 +100,7 @@ PROMISES = (
         ),
         log=_NOT_THE_LOGS,
         node=("test_runtime",),
-        processes=("test_nodes", "test_fire", "test_chaos"),
+        processes=("test_nodes", "test_fire", "test_chaos", "test_cuts", "test_deaths", "test_troubles"),
         chaos=(chaos.effects_have_an_intent, chaos.once_is_once, chaos.histories_are_linearizable),
     ),
     Promise(
@@ -128,7 +128,7 @@ PROMISES = (
         ),
         log=_NOT_THE_LOGS,
         node=("test_runtime",),
-        processes=("test_fire", "test_chaos"),
+        processes=("test_fire", "test_chaos", "test_cuts", "test_deaths"),
         chaos=(chaos.calls_come_to_an_end, chaos.the_calm_answers_all),
     ),
     Promise(
@@ -139,15 +139,22 @@ PROMISES = (
         core=("test_decider",),
         simulated=(sim.answers_are_the_outcome,),
         mutants=("answers before the outcome is durable",),
-        log=("test_log_contract", "test_sqlite_processes", "test_sqlite_trouble"),
+        log=(
+            "test_log_contract",
+            "test_etcd_outages",
+            "test_etcd_unknown",
+            "test_sqlite_processes",
+            "test_sqlite_trouble",
+        ),
         node=("test_runtime",),
-        processes=("test_fire", "test_chaos"),
+        processes=("test_fire", "test_chaos", "test_deaths", "test_troubles"),
         chaos=(chaos.answers_are_in_the_log, chaos.outcomes_stay),
     ),
     Promise(
         number=5,
         name="One history",
-        text="Every node reads the same entries in the same order, and any node can serve the audit.",
+        text="Every node reads the same entries in the same order, and any node can serve the audit. A linearizable "
+        "read says so and is so.",
         scenes=(
             "call_through_a_follower",
             "forgetting",
@@ -165,9 +172,15 @@ PROMISES = (
             "forgets dedupe at a snapshot",
             "loses open calls at a snapshot",
         ),
-        log=("test_log_contract", "test_sqlite_processes", "test_sqlite_trouble"),
-        node=("test_replica", "test_runtime"),
-        processes=("test_fire", "test_chaos"),
+        log=(
+            "test_log_contract",
+            "test_etcd_outages",
+            "test_etcd_unknown",
+            "test_sqlite_processes",
+            "test_sqlite_trouble",
+        ),
+        node=("test_reach", "test_replica", "test_restoring", "test_runtime", "test_snapshot"),
+        processes=("test_fire", "test_chaos", "test_cuts", "test_deaths", "test_troubles"),
         chaos=(chaos.audits_are_the_log,),
     ),
     Promise(
@@ -212,7 +225,7 @@ PROMISES = (
         ),
         log=_NOT_THE_LOGS,
         node=("test_runtime",),
-        processes=("test_nodes", "test_fire", "test_chaos"),
+        processes=("test_nodes", "test_fire", "test_chaos", "test_cuts", "test_deaths"),
         chaos=(chaos.doubts_have_a_death, chaos.calls_come_to_an_end, chaos.once_is_once, chaos.outcomes_stay),
     ),
     Promise(
@@ -231,9 +244,9 @@ PROMISES = (
         core=("test_decider", "test_ledger"),
         simulated=(sim.starts_are_covered,),
         mutants=("lets a deposed leader start tools", "runs a tool before its intent is committed"),
-        log=("test_log_contract", "test_sqlite_processes"),
+        log=("test_log_contract", "test_etcd_unknown", "test_sqlite_processes"),
         node="one process cannot be split; the simulator and the chaos do that",
-        processes=("test_nodes", "test_fire", "test_chaos"),
+        processes=("test_nodes", "test_fire", "test_chaos", "test_cuts", "test_deaths", "test_troubles"),
         chaos=(chaos.effects_have_an_intent, chaos.histories_are_linearizable),
     ),
     Promise(
@@ -246,7 +259,7 @@ PROMISES = (
         mutants=("answers a reused key with the other call's outcome",),
         log=_NOT_THE_LOGS,
         node=("test_runtime",),
-        processes=("test_chaos",),
+        processes=("test_chaos", "test_cuts"),
         chaos=(chaos.answers_are_in_the_log, chaos.one_key_is_one_call, chaos.refusals_are_deserved),
     ),
 )
@@ -284,11 +297,13 @@ BESIDE = {
     "test_presence": "suspicion: how fast a leader is found, never whether it is right",
     "test_scenes": "replays the scenes, which are named one by one",
     "test_sqlite_opening": "which files are logs, and what is said of those that are none",
+    "test_etcd_upkeep": "etcd stays small and closed to strangers",
     "test_etcd_address": "which URLs name a log in etcd, and what is said of those that do not",
     "test_peers": "the connections between nodes, which may lose anything",
     "test_place": "a node's name and folder on its machine",
     "test_advertise": "the URL that a node announces",
     "test_judge": "that the judge of the chaos sees each breach",
     "test_linearizable": "that the checker of histories sees bad ones",
+    "test_network": "that the hosts' wires can be cut, and that nothing of them stays",
     "test_relay": "that the chaos's connections can be cut",
 }

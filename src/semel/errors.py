@@ -12,7 +12,8 @@
     │   ├── Busy                  too many calls are in flight
     │   ├── Draining              this node is going down on purpose
     │   ├── NoLeader              no leader was found in time
-    │   └── Undecided             the node gave up waiting; the call may have run or may yet run
+    │   ├── Undecided             the node gave up waiting; the call may have run or may yet run
+    │   └── Unconfirmed           a linearizable read cannot be had: the log does not tell where it ends
     ├── ToolError                 what was to be served does not work
     │   ├── TargetError           the Python file or mcp.json cannot be loaded
     │   └── UpstreamError         an upstream MCP server does not start or has gone
@@ -120,6 +121,12 @@ class Undecided(ClusterError):
     """The node gave up waiting; the call may have run or may yet run, and the key will tell."""
 
     code = "undecided"
+
+
+class Unconfirmed(ClusterError):
+    """A linearizable read cannot be had just now: ask again, or for what the node has read so far."""
+
+    code = "unconfirmed"
 
 
 class ToolError(SemelError):

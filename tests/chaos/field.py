@@ -52,7 +52,8 @@ class Field:
         self.store = store
         self.harms: list[Harm] = []
         self.ends: list[End] = []
-        self.cluster = ClusterProcesses(folder, target=TOOLS, log=store.url)
+        self.cluster = ClusterProcesses(folder, target=TOOLS, extra=("--data", str(folder / "data")))
+        self.cluster.logs = {name: store.url(name) for name in NAMES}
         self._down: dict[str, asyncio.Event] = {}
         self._supervisors: list[asyncio.Task[None]] = []
         self._killed: set[int] = set()
@@ -71,6 +72,7 @@ class Field:
 
     async def open(self) -> None:
         """Start all, and wait until every node is ready."""
+        await self.store.open()
         for relay in (*self.doors.values(), *self.links.values()):
             await relay.start()
         self._supervisors = [asyncio.create_task(self._supervise(name), name=f"supervise {name}") for name in NAMES]
@@ -141,7 +143,7 @@ class Field:
             case "links silent" | "door silent":
                 return self._silence(kind, victim)
             case _:
-                return self._trouble(kind)
+                return self._trouble(kind, victim)
 
     @asynccontextmanager
     async def _kill(self, *names: str) -> AsyncIterator[None]:
@@ -195,8 +197,8 @@ class Field:
         return (self.links if kind.startswith("links") else self.doors)[name]
 
     @asynccontextmanager
-    async def _trouble(self, kind: str) -> AsyncIterator[None]:
-        async with self.store.faults[kind]() as done:
+    async def _trouble(self, kind: str, victim: str) -> AsyncIterator[None]:
+        async with self.store.faults[kind](victim) as done:
             with self._noted(kind, "") if done else contextlib.nullcontext():
                 yield
 

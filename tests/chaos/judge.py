@@ -20,7 +20,7 @@ from tests.chaos.field import End, Field
 from tests.chaos.linearizable import UNKNOWN, Model, Operation, check, counter, register
 
 EXCUSE_S = 3.0
-"""A node may give up so long after a disk was full or a lock was held; one that is stopped may hold the lock."""
+"""A node may give up so long after harm that excuses it, such as a disk that was full or a lock that was held."""
 CLOCKS_MS = 100.0
 """So much later than it was ordered a death may be, by the clock that the log's entries have."""
 GIVEN_UP = 6
@@ -295,5 +295,4 @@ def unexcused(field: Field) -> Iterator[str]:
 
 
 def _excused(field: Field, end: End) -> bool:
-    excuses = {*field.store.faults, "stop"}
-    return any(harm.kind in excuses for harm in field.under_way(end.at_s - EXCUSE_S, end.at_s))
+    return any(harm.kind in field.store.excuses for harm in field.under_way(end.at_s - EXCUSE_S, end.at_s))

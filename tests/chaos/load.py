@@ -38,10 +38,11 @@ Ask = Callable[[str, Mapping[str, Any], str, float], Awaitable[Answer]]
 class Load:
     """All callers of one run; they keep one book."""
 
-    def __init__(self, urls: list[str], seed: int) -> None:
+    def __init__(self, urls: list[str], seed: int, *, callers: int = CALLERS, sdk_callers: int = SDK_CALLERS) -> None:
         self.book = Book()
         self._urls = urls
         self._seed = seed
+        self._sizes = callers, sdk_callers
         self._begun_s = time.monotonic()
         self._swept = 0
         self._stop = asyncio.Event()
@@ -52,7 +53,7 @@ class Load:
         self._stop.clear()
         self._callers = [
             asyncio.create_task(self._caller(number, len(self.book.asked)), name=f"caller {number}")
-            for number in range(CALLERS + SDK_CALLERS)
+            for number in range(sum(self._sizes))
         ]
 
     async def finish(self) -> None:
@@ -78,16 +79,21 @@ class Load:
                 for asked in left:
                     await self._ask(_asking(client), asked.tool, asked.arguments, asked.key, CALM_S, calm=True)
 
-        await asyncio.gather(*map(sweeper, range(CALLERS)))
+        await asyncio.gather(*map(sweeper, range(self._sizes[0])))
         self._swept = len(self.book.asked)
 
     def _from(self, number: int) -> list[str]:
         at = number % len(self._urls)
         return self._urls[at:] + self._urls[:at]
 
+    async def ask(self, urls: list[str], tool: str, arguments: Mapping[str, Any], key: str, patience_s: float) -> Asked:
+        """Ask for one call at these nodes only; return what came of it, which is in the book too."""
+        async with semel.connect(*urls, caller=CALLER, attempt_timeout_s=patience_s) as client:
+            return await self._ask(_asking(client), tool, arguments, key, patience_s)
+
     async def _ask(
         self, ask: Ask, tool: str, arguments: Mapping[str, Any], key: str, patience_s: float, *, calm: bool = False
-    ) -> None:
+    ) -> Asked:
         """Ask, and write down what came of it."""
         asked = Asked(key, tool, arguments, time.monotonic(), calm)
         self.book.asked.append(asked)
@@ -100,6 +106,7 @@ class Load:
         else:
             asked.told = told_of(answer)
         asked.ended_s = time.monotonic()
+        return asked
 
     async def _caller(self, number: int, epoch: int) -> None:
         """Make one call after the other until told to stop."""
@@ -109,11 +116,11 @@ class Load:
         async with semel.connect(*urls, caller=CALLER, attempt_timeout_s=ATTEMPT_S) as client:
             other = semel.connect(*reversed(urls), caller=CALLER, attempt_timeout_s=ATTEMPT_S)
             async with other:
-                own = _asking(client) if number < CALLERS else _sdk_asking(urls, dice)
+                own = _asking(client) if number < self._sizes[0] else _sdk_asking(urls, dice)
                 while not self._stop.is_set():
                     await asyncio.gather(*self._next(dice, own, _asking(other), next(keys)))
 
-    def _next(self, dice: random.Random, own: Ask, other: Ask, key: str) -> Iterator[Awaitable[None]]:
+    def _next(self, dice: random.Random, own: Ask, other: Ask, key: str) -> Iterator[Awaitable[Asked]]:
         """Yield what a caller does next: mostly one asking, sometimes two at once."""
         draw = dice.random()
         if draw < 0.1 and self.book.asked:

@@ -7,17 +7,20 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+from tests.chaos.etcd_store import EtcdStore
 from tests.chaos.field import NAMES, Field
 from tests.chaos.judge import Death, Evidence, judge, read_effects, read_log, unexcused
 from tests.chaos.load import CALLERS, SDK_CALLERS, Load
 from tests.chaos.nemesis import storm
 from tests.chaos.report import report
-from tests.chaos.store import STORES
+from tests.chaos.store import SqliteStore, Store
 from tests.processes.cluster import get_audit
 
 STORM_S = 45.0
+STORES: dict[str, Callable[[Path], Store]] = {"sqlite": SqliteStore, "etcd": EtcdStore}
 
 
 async def chaos(folder: Path, *, log: str, seed: int, seconds: float) -> tuple[list[str], str]:
@@ -38,7 +41,7 @@ async def chaos(folder: Path, *, log: str, seed: int, seconds: float) -> tuple[l
             await load.cancel()
             await field.close()
         lines = (field.cluster.effects / "lines").read_text().splitlines()
-        evidence = Evidence(read_effects(lines), read_log(store.entries()), audits, load.book, _deaths(field))
+        evidence = Evidence(read_effects(lines), read_log(await store.entries()), audits, load.book, _deaths(field))
         breaches = [*unexcused(field), *await asyncio.to_thread(judge, evidence)]
         if breaches:
             store.keep(folder)
@@ -46,7 +49,7 @@ async def chaos(folder: Path, *, log: str, seed: int, seconds: float) -> tuple[l
         store.keep(folder)
         raise
     finally:
-        store.close()
+        await store.close()
     conditions = (
         f"chaos of {time.monotonic() - begun_s:.0f} s, seed {seed}: {len(NAMES)} nodes on a {log} log, "
         f"{CALLERS} callers of semel.connect and {SDK_CALLERS} of the SDK's client, {len(storms)} storms"

@@ -1,4 +1,4 @@
-"""The log that chaos runs on: where it is, what can be done to it, and what it says in the end, read without semel.
+"""The log that chaos runs on: where it is, what can be done to it, and what it says in the end.
 
 Another engine is another `Store`.
 """
@@ -20,28 +20,38 @@ SPARE_KB = 64
 
 LOCK_WAIT_S = 10.0
 
-Fault = Callable[[], AbstractAsyncContextManager[bool]]
-"""Something that is done for as long as its context is open; whether it could be done."""
+Fault = Callable[[str], AbstractAsyncContextManager[bool]]
+"""Something that is done, to a node if it is one that concerns it, for as long as its context is open; whether it
+could be done."""
 
 
 class Store(Protocol):
     """A log to do harm to."""
 
-    url: str
     faults: dict[str, Fault]
     """What can be done to it, by kind."""
+    excuses: frozenset[str]
+    """The kinds of harm that excuse a node that gives up and says so."""
     missing: dict[str, str]
     """What cannot be done to it here, and why."""
 
-    def entries(self) -> list[bytes]:
-        """Return every entry, read from the storage itself."""
+    def url(self, node: str) -> str:
+        """Return where a node finds it."""
+        ...
+
+    async def open(self) -> None:
+        """Have it ready for the nodes."""
+        ...
+
+    async def entries(self) -> list[bytes]:
+        """Return every entry that it ever had."""
         ...
 
     def keep(self, folder: Path) -> None:
         """Copy what is left of it to a folder, for a look."""
         ...
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Leave nothing behind."""
         ...
 
@@ -53,7 +63,6 @@ class SqliteStore:
         self._disk = folder / "disk"
         self._disk.mkdir()
         self._file = self._disk / "log.db"
-        self.url = f"sqlite://{self._file}"
         self.faults: dict[str, Fault] = {"lock held": self._lock_held, "transaction held": self._transaction_held}
         self.missing: dict[str, str] = {}
         refusal = _mount("-t", "tmpfs", "-o", f"size={DISK_MB}m", "none", str(self._disk))
@@ -62,9 +71,16 @@ class SqliteStore:
             self.missing["disk full"] = refusal
         else:
             self.faults["disk full"] = self._disk_full
+        self.excuses = frozenset({*self.faults, "stop"})  # a stopped node may hold the lock
+
+    def url(self, node: str) -> str:
+        return f"sqlite://{self._file}"
+
+    async def open(self) -> None:
+        pass
 
     @asynccontextmanager
-    async def _disk_full(self) -> AsyncIterator[bool]:
+    async def _disk_full(self, _: str) -> AsyncIterator[bool]:
         """Shrink the disk to what is in use on it."""
         full = False
         for _ in range(50):  # it grows meanwhile
@@ -81,18 +97,19 @@ class SqliteStore:
         return _mount("-o", f"remount,size={size}", str(self._disk))
 
     @asynccontextmanager
-    async def _lock_held(self) -> AsyncIterator[bool]:
+    async def _lock_held(self, _: str) -> AsyncIterator[bool]:
         """Let another process hold the lock that semel's own appends take."""
         async with _program("hold_lock", self._file) as held:
             yield held
 
     @asynccontextmanager
-    async def _transaction_held(self) -> AsyncIterator[bool]:
+    async def _transaction_held(self, _: str) -> AsyncIterator[bool]:
         """Let another process hold SQLite's lock, as a tool would that knows nothing of semel."""
         async with _program("hold_transaction", self._file) as held:
             yield held
 
-    def entries(self) -> list[bytes]:
+    async def entries(self) -> list[bytes]:
+        """Return every entry, read from the storage itself."""
         with closing(sqlite3.connect(f"{self._file.as_uri()}?mode=ro", uri=True)) as connection:
             rows = connection.execute("SELECT position, entry FROM entries ORDER BY position").fetchall()
         assert [position for position, _ in rows] == list(range(1, len(rows) + 1)), "the log has a gap"
@@ -102,12 +119,9 @@ class SqliteStore:
         if self._mounted:
             shutil.copytree(self._disk, folder / "disk-kept")
 
-    def close(self) -> None:
+    async def close(self) -> None:
         if self._mounted:
-            subprocess.run(["umount", "--lazy", self._disk], check=True)
-
-
-STORES: dict[str, Callable[[Path], Store]] = {"sqlite": SqliteStore}
+            await asyncio.to_thread(subprocess.run, ["umount", "--lazy", self._disk], check=True)
 
 
 def _mount(*arguments: str) -> str:

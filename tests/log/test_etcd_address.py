@@ -39,6 +39,7 @@ def test_files_mean_tls(here: Path) -> None:
     assert (address.ca, address.cert, address.key) == (here / "ca", here / "cert", here / "key")
     assert EtcdAddress.parse("etcd://h1?tls=yes").tls
     assert not EtcdAddress.parse("etcd://h1?compact=no").compact
+    assert EtcdAddress.parse("etcd://h1?copies=2").copies == 2
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The runtime performs what the decider decides: calls are answered, trouble is said, a drain leaves no gap."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pytest
 
 from semel.core.call import Effect, NodeId, Spec, Status
 from semel.core.decider import Identity
+from semel.core.ledger import Leader
 from semel.core.limits import Limits
 from semel.core.message import Forward, Refuse
 from semel.errors import (
@@ -21,11 +22,14 @@ from semel.errors import (
     LogNewer,
     LogUnavailable,
     ReplicaError,
+    Undecided,
     UnknownTool,
 )
 from semel.log.memory import MemoryLog
+from semel.log.protocol import Batch
 from semel.node.replica import Replica
 from semel.node.runtime import Runtime
+from semel.node.snapshot import Snapshot
 from semel.node.tools import Attempt, Done, Gone, Unknown
 
 pytestmark = pytest.mark.anyio
@@ -74,25 +78,39 @@ class Cluster:
     def __init__(self, folder: Path, log: MemoryLog) -> None:
         self.folder, self.log = folder, log
         self.nodes: dict[str, Runtime] = {}
+        self.followed: dict[str, str] = {}
+        """Whose connection each node was last told to keep."""
 
-    async def start(self, name: str, tools: Tools | None = None, *, cluster: str = "semel") -> Runtime:
+    async def start(
+        self, name: str, tools: Tools | None = None, *, cluster: str = "semel", hold_s: float = 30.0
+    ) -> Runtime:
         node = Runtime(
             log=self.log,
             replica=Replica(self.folder / f"{name}.db"),
             toolbox=tools or Tools(),
             identity=Identity(NodeId(name, f"i{len(self.nodes)}"), f"http://{name}", cluster, "the-id"),
-            limits=Limits(grace_s=0.0, patience_s=0.6),
+            fetch=self.fetch,
+            limits=Limits(grace_s=0.0, patience_s=0.6, hold_s=hold_s),
         )
-        node.peers.follow = lambda leader: None  # type: ignore[method-assign]  # there is no network here
+        node.peers.follow = lambda leader: self._note(name, leader)  # type: ignore[method-assign]  # there is no network
         node.peers.send = lambda to, message: self._send(node, to, message)  # type: ignore[method-assign]
         await node.start()
         self.nodes[name] = node
         return node
 
+    def _note(self, name: str, leader: Leader | None) -> None:
+        self.followed[name] = "" if leader is None else leader.node.name
+
     def _send(self, sender: Runtime, to: NodeId, message: Forward | Refuse) -> None:
         receiver = self.nodes.get(to.name)
         if receiver is not None:
             asyncio.get_running_loop().call_soon(receiver.received, sender.identity.node, message)
+
+    async def fetch(self, urls: list[str], into: Path, tell: Callable[[str, int, int], None]) -> None:
+        """Copy the replica of the first of these nodes."""
+        source = self.nodes[urls[0].removeprefix("http://")]
+        Snapshot.take(self.folder / f"{source.identity.node.name}.db", into)
+        tell(urls[0], 1, 2)
 
     async def crash(self, name: str) -> None:
         await self.nodes.pop(name).stop()
@@ -115,6 +133,53 @@ async def until(condition: Callable[[], Any], what: str) -> None:
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise AssertionError(f"never: {what}") from None
+
+
+class LogInDrops(MemoryLog):
+    """A log that gives back one entry at a time."""
+
+    async def follow(self, after: int) -> AsyncGenerator[Batch, None]:
+        async for batch in super().follow(after):
+            for position, entry in enumerate(batch.entries, batch.first):
+                yield Batch(position, [entry])
+
+
+class UnheardLog(MemoryLog):
+    """A log whose pulses are out of reach for as long as it is told so."""
+
+    unheard = False
+    asked = 0
+
+    async def pulses(self) -> Mapping[str, bytes]:
+        self.asked += 1
+        if self.unheard:
+            raise LogUnavailable("no quorum")
+        return await super().pulses()
+
+
+async def test_a_node_connects_to_a_leader_whose_election_it_read_before_it_was_live(tmp_path: Path) -> None:
+    async with cluster(tmp_path, LogInDrops()) as nodes:
+        first = await nodes.start("n1")
+        await until(lambda: first.readiness() is None, "n1 leads")
+        await first.call("work", {}, key="k", caller="c")
+        second = await nodes.start("n2")
+        await until(lambda: second.readiness() is None, "n2 is ready")
+        assert nodes.followed["n2"] == "n1"
+
+
+async def test_a_node_that_cannot_hear_the_pulses_goes_on_and_hears_them_later(tmp_path: Path) -> None:
+    log = UnheardLog()
+    async with cluster(tmp_path, log) as nodes:
+        node = await nodes.start("n1")
+        await until(lambda: node.readiness() is None, "n1 leads")
+        log.unheard = True
+        asked = log.asked
+        await until(lambda: log.asked > asked, "it listens in vain")
+        assert (await node.call("work", {}, key="k", caller="c")).record.status is Status.OK
+        log.unheard = False
+        await nodes.start("n2")
+        await until(lambda: len(node.status()["nodes"]) == 2, "n1 hears n2")
+        assert not node.failed.done()
 
 
 async def test_a_call_runs_once_and_its_retry_on_another_node_gets_the_same_answer(tmp_path: Path) -> None:
@@ -309,6 +374,29 @@ async def test_a_log_that_is_out_of_reach_is_said_and_the_append_is_proposed_aga
         await until(lambda: node.readiness() is None, "the trouble is over")
 
 
+async def test_a_call_that_could_not_be_logged_in_time_is_told_why(tmp_path: Path) -> None:
+    class Lost(MemoryLog):
+        lost = False
+
+        async def append(self, after: int, entries: Sequence[bytes]) -> int:
+            if self.lost:
+                raise LogUnavailable("no quorum: 1 of 3 members reachable")
+            return await super().append(after, entries)
+
+    log = Lost()
+    async with cluster(tmp_path, log) as c:
+        node = await c.start("n1", hold_s=0.2)
+        await until(lambda: node.readiness() is None, "n1 leads")
+        log.lost = True
+        first = asyncio.create_task(node.call("work", {}, key="proposed", caller="shop"))
+        await until(lambda: node.trouble is not None, "the trouble is noticed")
+        with pytest.raises(Busy, match=r"no quorum: 1 of 3 members reachable: .*Nothing was run; retrying .* is safe"):
+            await node.call("work", {}, key="waiting", caller="shop")
+        with pytest.raises(Undecided, match=r"no quorum: 1 of 3 members reachable: .*may yet run"):
+            await first
+        log.lost = False
+
+
 async def test_a_node_of_another_cluster_is_refused(tmp_path: Path) -> None:
     async with cluster(tmp_path) as c:
         node = await c.start("n1")
@@ -408,3 +496,94 @@ async def test_a_restarted_node_goes_on_from_its_replica(tmp_path: Path) -> None
         assert reply.replayed
         assert reply.record.execution_id == 2
         assert (await node.call("work", {}, key="d", caller="shop")).record.execution_id == 4
+
+
+class SmallLog(MemoryLog):
+    """A log that is to be kept small."""
+
+    copies = 2
+
+
+async def calls(node: Runtime, *keys: str) -> None:
+    await asyncio.gather(*(node.call("work", {}, key=key, caller="shop") for key in keys))
+
+
+async def test_a_new_node_whose_log_was_trimmed_goes_on_from_a_peers_snapshot(tmp_path: Path) -> None:
+    log = MemoryLog()
+    async with cluster(tmp_path, log) as c:
+        n1 = await c.start("n1")
+        await calls(n1, "a", "b")
+        await log.trim(await log.tail())
+        n2 = await c.start("n2")
+        await until(lambda: n2.position == n1.position, "n2 has caught up")
+        again = await n2.call("work", {}, key="a", caller="shop")
+        assert again.replayed
+        assert not (tmp_path / "n2.incoming").exists()
+
+
+async def test_a_node_that_was_cut_off_goes_on_from_a_snapshot_and_its_late_outcome_settles_the_doubt(
+    tmp_path: Path,
+) -> None:
+    log = MemoryLog()
+    async with cluster(tmp_path, log) as c:
+        tools = Tools()
+        tools.gate.clear()
+        n1 = await c.start("n1", tools)
+        running = asyncio.create_task(n1.call("work", {}, key="late", caller="shop"))
+        await until(lambda: tools.attempts, "the tool runs")
+        n2 = await c.start("n2")
+        for task in list(n1._tasks):
+            if task.get_name() in ("follow", "pulse"):  # it is cut off from the log
+                task.cancel()
+        n2.lost(n1.identity.node)
+        await until(lambda: n2.status()["leader"] == "n2", "n2 leads")
+        await until(lambda: n2.status()["in_doubt"] == 1, "the call is in doubt")
+        await calls(n2, "more")
+        await log.trim(await log.tail())
+        n1._spawn(n1._follow(), "follow")
+        assert (await running).record.status is Status.IN_DOUBT  # as n1 learns from the snapshot
+        assert n1.position >= n2.position
+        tools.gate.set()
+        await until(lambda: n2.status()["in_doubt"] == 0, "the late outcome has settled the doubt")
+        settled = await n2.call("work", {}, key="late", caller="shop")
+        assert (settled.record.status, settled.replayed) == (Status.OK, True)
+
+
+async def test_a_node_that_nobody_can_help_says_so_and_waits(tmp_path: Path) -> None:
+    log = MemoryLog()
+    async with cluster(tmp_path, log) as c:
+        n1 = await c.start("n1")
+        await calls(n1, "a", "b")
+        await log.trim(await log.tail())
+        await c.crash("n1")
+        await log.retire("n1")
+        n2 = await c.start("n2")
+        await until(lambda: "restore a backup" in (n2.readiness() or ""), "n2 says that nobody can help")
+        await c.start("n1")
+        await until(lambda: n2.readiness() is None, "n2 is ready")
+
+
+async def test_the_leader_trims_what_two_replicas_hold_durably_and_keeps_a_tail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("semel.node.runtime.TRIM_S", 0.05)
+    monkeypatch.setattr("semel.node.trimming.KEPT_ENTRIES", 20)
+    monkeypatch.setattr("semel.node.trimming.MARK_ENTRIES", 1)
+    monkeypatch.setattr("semel.node.trimming.STEP_ENTRIES", 5)
+    log = SmallLog()
+    async with cluster(tmp_path, log) as c:
+        n1 = await c.start("n1")
+        for number in range(30):
+            await calls(n1, f"k{number}")
+        await until(lambda: n1._trimmer.durable == n1.position, "the one replica is durable")
+        assert log._first == 1  # that is not enough
+        n2 = await c.start("n2")
+        await until(lambda: log._first > 1, "the log is trimmed")
+        assert await log.tail() - log._first >= 19
+        await c.crash("n2")
+        for number in range(30, 60):
+            await calls(n1, f"k{number}")
+        assert log._first <= n2.position + 1
+        n2 = await c.start("n2")
+        await until(lambda: n2.position == n1.position, "n2 is back")
+        assert (await n2.call("work", {}, key="k0", caller="shop")).replayed

@@ -8,6 +8,7 @@ import random
 import signal
 import socket
 import sys
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,8 +47,9 @@ def get_json(url: str) -> Any:
         return json.load(response)
 
 
-def get_audit(url: str) -> list[dict[str, Any]]:
-    with urllib.request.urlopen(f"{url}/v1/audit", timeout=30) as response:
+def get_audit(url: str, *, key: str = "") -> list[dict[str, Any]]:
+    wanted = f"?key={urllib.parse.quote(key)}" if key else ""
+    with urllib.request.urlopen(f"{url}/v1/audit{wanted}", timeout=30) as response:
         return [json.loads(line) for line in response]
 
 
@@ -60,6 +62,8 @@ class ClusterProcesses:
     extra: tuple[str, ...] = ()
     log: str = ""
     """The log's URL; empty for a SQLite file in the folder."""
+    logs: dict[str, str] = field(default_factory=dict)
+    """Where a node finds the log, if not where all do."""
     advertised: dict[str, str] = field(default_factory=dict)
     """Where peers are to reach a node, if not where it listens."""
     ports: dict[str, int] = field(default_factory=dict)
@@ -74,7 +78,11 @@ class ClusterProcesses:
         return [self.url(name) for name in self.ports]
 
     def url(self, name: str) -> str:
-        return f"http://127.0.0.1:{self.ports[name]}"
+        return f"http://{self.listen(name)}"
+
+    def listen(self, name: str) -> str:
+        """Return where a node listens, as host:port."""
+        return f"127.0.0.1:{self.ports.setdefault(name, free_port())}"
 
     def output(self, name: str) -> Path:
         """Return the file with all that a node has printed."""
@@ -91,19 +99,28 @@ class ClusterProcesses:
             await until(lambda name=name: get_json(f"{self.url(name)}/readyz"), what=f"{name} to be ready")
 
     async def launch(self, name: str) -> None:
-        port = self.ports.setdefault(name, free_port())
-        log = self.log or f"sqlite://{self.folder}/log.db"
-        advertise = ("--advertise", self.advertised[name]) if name in self.advertised else ()
         with self.output(name).open("ab") as out:
             self.processes[name] = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "semel", "serve", str(self.target), "--node", name),
-                *("--log", log, "--listen", f"127.0.0.1:{port}", *advertise, *self.extra),
+                *self.command(name),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                env={**os.environ, "EFFECTS": str(self.effects)},
+                env=self.environment(name),
                 start_new_session=True,
             )
+
+    def command(self, name: str) -> list[str]:
+        """Return what starts a node."""
+        log = self.logs.get(name) or self.log or f"sqlite://{self.folder}/log.db"
+        advertise = ("--advertise", self.advertised[name]) if name in self.advertised else ()
+        return [
+            *(sys.executable, "-m", "semel", "serve", str(self.target), "--node", name),
+            *("--log", log, "--listen", self.listen(name), *advertise, *self.extra),
+        ]
+
+    def environment(self, name: str) -> dict[str, str]:
+        """Return the environment of a node."""
+        return {**os.environ, "EFFECTS": str(self.effects)}
 
     def status(self, name: str) -> dict[str, Any]:
         status: dict[str, Any] = get_json(f"{self.url(name)}/v1/status")

@@ -17,8 +17,10 @@ from importlib.metadata import version
 import click
 
 from semel.cli.audit import audit
+from semel.cli.backup import backup, restore
 from semel.cli.call import call, tools
 from semel.cli.demo.command import demo
+from semel.cli.drain import drain
 from semel.cli.exits import Exit, exit_of
 from semel.cli.lesson import Lessons
 from semel.cli.output import forgive_encodings, note
@@ -59,7 +61,7 @@ def console() -> None:
     """MCP tool calls that happen once: on a cluster, through crashes, with a log that proves it."""
 
 
-for _command in (serve, up, call, tools, status, audit, demo):
+for _command in (serve, up, call, tools, status, audit, drain, backup, restore, demo):
     console.add_command(_command)
 
 

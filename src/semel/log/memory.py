@@ -18,8 +18,10 @@ class MemoryLog:
     home: None = None
     """There is no place on disk beside this log."""
 
-    small = False
-    """There is room for all of it, or there is no room for anything."""
+    copies = 0
+    """It is never trimmed of itself: there is room for all of it, or for nothing else."""
+
+    local = True
 
     def __init__(self) -> None:
         self._founding: bytes | None = None

@@ -42,8 +42,13 @@ class Log(Protocol):
         ...
 
     @property
-    def small(self) -> bool:
-        """True if the store is to be kept small: then the leader trims what all live replicas hold durably."""
+    def copies(self) -> int:
+        """How many live replicas must hold an entry durably before it is trimmed; 0 if the log keeps everything."""
+        ...
+
+    @property
+    def local(self) -> bool:
+        """True if only processes of this machine can share the log: then names and addresses are this machine's."""
         ...
 
     async def append(self, after: int, entries: Sequence[bytes]) -> int:

@@ -7,9 +7,10 @@ One process writes it; audit queries read it through connections of their own.
 
 import hashlib
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,29 @@ class Replica:
             encoded = msgspec.json.encode(totals).decode()
             self._connection.execute("INSERT OR REPLACE INTO state VALUES (1, ?, ?)", (encoded, last_entry))
             self._connection.execute("COMMIT")
+            self._connection.execute("BEGIN")
+
+    def sync(self) -> None:
+        """Make durable what was committed before; from any thread.
+
+        A commit is written to the write-ahead file and not fsynced. SQLite fsyncs that file itself before it moves
+        what is in it, so this is all that is missing.
+        """
+        try:
+            with self.path.with_name(f"{self.path.name}-wal").open("rb") as file:
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise ReplicaError(f"this node's replica {self.path} cannot be made durable: {error.strerror}") from error
+
+    def install(self, snapshot: Path) -> None:
+        """Hold what a peer's snapshot holds, and nothing else, in one whole step; who reads meanwhile is not disturbed.
+
+        The totals of the snapshot are the last commit from now on.
+        """
+        with self._guard():
+            self._connection.execute("ROLLBACK")
+            with closing(sqlite3.connect(snapshot)) as source:
+                source.backup(self._connection)
             self._connection.execute("BEGIN")
 
     def close(self) -> None:

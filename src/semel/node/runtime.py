@@ -35,6 +35,7 @@ from semel.core.message import (
     Forward,
     Hello,
     Input,
+    Installed,
     Lost,
     Now,
     Output,
@@ -55,24 +56,31 @@ from semel.core.message import (
 from semel.errors import (
     Busy,
     CallError,
+    ClusterError,
     Conflict,
     Draining,
+    LogTrimmed,
     LogUnavailable,
     SemelError,
     by_code,
 )
 from semel.log.protocol import Log
 from semel.node.backend import Reply
+from semel.node.catchup import CatchUp, Fetch
 from semel.node.fit import check_fit
 from semel.node.peers import Peers
+from semel.node.reach import Reach
 from semel.node.replica import Replica, digest_of_entry
-from semel.node.status import Beat, cluster_status
+from semel.node.status import Beat, Sightings, View, cluster_status, decode_beats
 from semel.node.tools import Attempt, Done, Gone, Toolbox
+from semel.node.trimming import Trimmer
 
 TICK_S = 0.05
 """Well below every waiting time of the core."""
 PULSE_S = 0.25
 """A sixth of the patience: a few may get lost."""
+TRIM_S = 2.0
+"""What a store writes in this time is little beside the tail that is kept."""
 PROPOSE_AGAIN_S = (0.01, 0.05, 0.2, 0.5)
 """Waits before an undecided append is proposed again."""
 
@@ -88,19 +96,32 @@ class Runtime:
     """One running node. `start` it, give it calls, `drain` it, `stop` it."""
 
     def __init__(
-        self, *, log: Log, replica: Replica, toolbox: Toolbox, identity: Identity, limits: Limits | None = None
+        self,
+        *,
+        log: Log,
+        replica: Replica,
+        toolbox: Toolbox,
+        identity: Identity,
+        fetch: Fetch,
+        limits: Limits | None = None,
     ) -> None:
-        """Take over an open log and replica and a started toolbox; nothing runs before `start`."""
+        """Take over an open log and replica and a started toolbox; nothing runs before `start`.
+
+        `fetch` brings a peer's snapshot, if the log has left this node behind.
+        """
         self.identity = identity
         self.limits = limits or Limits()
         self.toolbox = toolbox
         self.peers = Peers(self)
         self.failed: asyncio.Future[SemelError] = asyncio.get_running_loop().create_future()
         """Done when the node cannot go on, with the reason."""
-        self.trouble: str | None = None
-        """Why the log cannot be written just now, if so."""
+        self._troubles: dict[str, str] = {}
+        """Why the log cannot be written or seen just now, by what was tried."""
         self.changed = asyncio.Event()
         """Set and replaced whenever the replica has committed something new."""
+        self.remarks: list[str] = []
+        """What an operator should know of how this node was started; the status shows it as warnings."""
+        self.reach = Reach(log)
         self._idle = asyncio.Event()
         """Set once the node drains and owes nothing any more, or cannot go on."""
         self._log = log
@@ -111,6 +132,9 @@ class Runtime:
         self._held_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._beats: dict[str, Beat] = {}
+        self._sightings = Sightings()
+        self._catch_up = CatchUp(log, identity.node.name, fetch, replica.path.with_suffix(".incoming"))
+        self._trimmer = Trimmer(log, replica)
         self._last_entry = ""
         """The digest of the entry that the log gave back last."""
 
@@ -124,17 +148,24 @@ class Runtime:
             ReplicaError: the replica does not fit the log.
             LogError: the log cannot be used.
         """
-        tail = await self._log.tail()
+        tail = await self.reach.ask()
         await check_fit(self._log, tail, self._decider.ledger.totals, self._replica.last_entry(), self.identity.cluster)
         self._spawn(self._follow(), "follow")
         self._step(Started(tail))
         await self._pulse()
         self._spawn(self._tick_for_ever(), "tick")
         self._spawn(self._pulse_for_ever(), "pulse")
+        self._spawn(self.reach.look_for_ever(), "look")
+        if self._log.copies:
+            self._spawn(self._trim_for_ever(), "trim")
+
+    def retreat(self) -> None:
+        """Take no new calls from now on, and resign; what runs goes on, and `drain` waits for it."""
+        self._step(Drained())
 
     async def drain(self, patience_s: float) -> None:
         """Take no new calls, resign, and let running tools end for up to `patience_s`."""
-        self._step(Drained())
+        self.retreat()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), patience_s)
         for future in self._tickets.values():
@@ -159,6 +190,11 @@ class Runtime:
         """The last log position that the replica holds."""
         return self._decider.ledger.position
 
+    @property
+    def trouble(self) -> str | None:
+        """Why the log cannot be written or seen just now, if so."""
+        return next(iter(self._troubles.values()), None)
+
     def tools(self) -> Sequence[Mapping[str, Any]]:
         """Return the tools of this node."""
         return self.toolbox.tools()
@@ -169,6 +205,8 @@ class Runtime:
             return str(self.failed.result())
         if self._decider.draining:
             return "this node is going down"
+        if self._catch_up.state is not None:
+            return self._catch_up.state
         if not self._decider.live:
             return f"this node is still reading the log (at position {self._decider.ledger.position})"
         if self.trouble is not None:
@@ -222,10 +260,24 @@ class Runtime:
         except CallError as error:
             return Refusal(error.code, str(error))
 
+    async def read_to_tail(self) -> int:
+        """Wait until this node has read all that the log holds as this is asked; return the position of its end.
+
+        What `status` and the replica show from then on is linearizable.
+
+        Raises:
+            Unconfirmed: the log cannot tell in time where it ends, or the node does not get there in time.
+            SemelError: the node cannot go on.
+        """
+        if self.failed.done():
+            raise self.failed.result()
+        return await self.reach.read_to_tail(self)
+
     def status(self) -> dict[str, Any]:
         """Return how the cluster stands as this node has read it; the shape of `semel status --json`."""
-        mine = self._beat()
-        return cluster_status(self._decider, {**self._beats, self.identity.node.name: mine}, self.readiness(), now())
+        beats = {**self._beats, self.identity.node.name: self._beat()}
+        view = View(beats, self._sightings, self.reach, len(self._tickets), self.readiness(), self.remarks)
+        return cluster_status(self._decider, view, now())
 
     # What peers say (a `Listener`).
 
@@ -255,18 +307,19 @@ class Runtime:
         if self.failed.done():
             return
         ledger = self._decider.ledger
-        position, leader = ledger.position, ledger.leader
+        position, leader, live = ledger.position, ledger.leader, self._decider.live
         try:
             outputs = self._decider.step(given, now())
             if ledger.position != position:
                 self._replica.commit(ledger.totals, self._last_entry)
+                self.reach.heard(ledger.position)
                 self.changed.set()
                 self.changed = asyncio.Event()
         except SemelError as error:
             self._fail(error)
             return
-        if self._decider.live and (ledger.leader != leader or isinstance(given, Started)):
-            self._follow_leader()
+        if self._decider.live and (ledger.leader != leader or not live):
+            self._follow_leader()  # whoever was elected while it still read the history, too
         for output in outputs:
             self._perform(output)
         if self._decider.draining and self._decider.idle:
@@ -298,7 +351,14 @@ class Runtime:
             case Deny():
                 future = self._tickets.get(output.ticket)
                 if future is not None and not future.done():
-                    future.set_exception(by_code(output.refusal.code, output.refusal.message))
+                    future.set_exception(self._refusal(output.refusal))
+
+    def _refusal(self, refusal: Refusal) -> SemelError:
+        """Return what a client is told, with what ails the log in front if that may be why."""
+        error = by_code(refusal.code, refusal.message)
+        if self.trouble is not None and isinstance(error, ClusterError):
+            return type(error)(f"{self.trouble}: {refusal.message}")
+        return error
 
     async def _append(self, after: int, entries: tuple[Entry, ...]) -> None:
         """Propose the very same append until the log decides it."""
@@ -311,18 +371,22 @@ class Runtime:
             except Conflict:
                 committed = False
             except LogUnavailable as error:
-                self._note_trouble(str(error))
+                self._note_trouble("append", str(error))
                 await asyncio.sleep(PROPOSE_AGAIN_S[min(attempt, len(PROPOSE_AGAIN_S) - 1)])
                 attempt += 1
-        self._note_trouble(None)
+        self._note_trouble("append", None)
         if committed:
             self._last_entry = digest_of_entry(encoded[-1])
         self._step(Appended(after, committed))
 
-    def _note_trouble(self, trouble: str | None) -> None:
-        if trouble != self.trouble:
-            self.trouble = trouble
-            logger.warning("%s", trouble if trouble is not None else "the log can be written again")
+    def _note_trouble(self, what: str, trouble: str | None) -> None:
+        before = self.trouble
+        if trouble is None:
+            self._troubles.pop(what, None)
+        else:
+            self._troubles[what] = trouble
+        if self.trouble != before:
+            logger.warning("%s", self.trouble if self.trouble is not None else "the log can be reached again")
 
     async def _confirm(self, ticket: int) -> None:
         """Ask the log for its tail until it can be told."""
@@ -357,7 +421,18 @@ class Runtime:
             self._step(Reconciled(question.intent, None, learnt.reason))
 
     async def _follow(self) -> None:
-        async for batch in self._log.follow(self._decider.ledger.position):
+        """Read the log for ever; go on from a peer's snapshot where it no longer gives what comes next."""
+        while True:
+            after = self.position
+            try:
+                await self._read(after)
+            except LogTrimmed:
+                if self.position == after:  # else an acknowledged append was ahead of what was read
+                    await self._install_snapshot()
+
+    async def _read(self, after: int) -> None:
+        async for batch in self._log.follow(after):
+            self._trimmer.read(batch)
             known = max(self._decider.ledger.position - batch.first + 1, 0)
             if news := batch.entries[known:]:
                 first = batch.first + known
@@ -365,6 +440,16 @@ class Runtime:
                 self._last_entry = digest_of_entry(news[-1])
                 self._step(Committed(first, entries))
                 await asyncio.sleep(0)  # a long replay lets others have their turn
+
+    async def _install_snapshot(self) -> None:
+        """Go on from the snapshot of a peer that has read further than the log reaches back."""
+        snapshot = await self._catch_up.bring(self.position, self._decider.ledger.totals.cluster_id)
+        if snapshot.totals.position > self.position:
+            self._replica.install(snapshot.path)
+            self._last_entry = snapshot.last_entry
+            self._step(Installed(snapshot.totals))
+            logger.info("went on from a peer's snapshot, at position %d", self.position)
+        snapshot.path.unlink(missing_ok=True)
 
     async def _tick_for_ever(self) -> None:
         while True:
@@ -376,14 +461,38 @@ class Runtime:
             await asyncio.sleep(PULSE_S)
             await self._pulse()
 
+    async def _trim_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(TRIM_S)
+            await self._trimmer.sync(self.position)
+            if self._decider.leads:
+                try:
+                    await self._trimmer.trim(self._durable_elsewhere())
+                except LogUnavailable as error:
+                    self._note_trouble("trim", str(error))
+                else:
+                    self._note_trouble("trim", None)
+
+    def _durable_elsewhere(self) -> list[int]:
+        """Return up to which position each other live replica is on a disk."""
+        beats = ((NodeId(name, beat.incarnation), beat.durable) for name, beat in self._beats.items())
+        return [
+            durable
+            for node, durable in beats
+            if node.name != self.identity.node.name and self._decider.alive(node, now())
+        ]
+
     async def _pulse(self) -> None:
         # Side by side: in a node that is busy each wait costs a long turn of the loop.
         beat = msgspec.json.encode(self._beat())
-        _, seen = await asyncio.gather(self._log.pulse(self.identity.node.name, beat), self._log.pulses())
-        self._beats = {}
-        for name, data in seen.items():
-            with contextlib.suppress(ValueError):  # a beat is a courtesy, whatever is in it
-                self._beats[name] = msgspec.json.decode(data, type=Beat)
+        try:
+            _, seen = await asyncio.gather(self._log.pulse(self.identity.node.name, beat), self._log.pulses())
+        except LogUnavailable as error:
+            self._note_trouble("pulse", str(error))
+            return
+        self._note_trouble("pulse", None)
+        self._beats = decode_beats(seen)
+        self._sightings.see(self._beats, now().s)
         beats = {name: (NodeId(name, beat.incarnation), str(beat.at_s)) for name, beat in self._beats.items()}
         self._step(Pulsed(beats))
 
@@ -394,6 +503,7 @@ class Runtime:
             position=self._decider.ledger.position,
             tools=self.toolbox.fingerprint,
             at_s=now().s,
+            durable=self._trimmer.durable,
         )
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:

@@ -14,7 +14,7 @@ from semel.errors import UsageError
 FORM = "etcd://host:2379,host:2379,host:2379/prefix"
 DEFAULT_PORT = 2379
 DEFAULT_PREFIX = "semel"
-OPTIONS = ("ca", "cert", "key", "password_file", "tls", "compact")
+OPTIONS = ("ca", "cert", "key", "password_file", "tls", "compact", "copies")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,8 @@ class EtcdAddress:
     key: Path | None = None
     compact: bool = True
     """False if etcd is shared with others and its history is somebody else's to shorten."""
+    copies: int = 0
+    """How many live replicas must hold an entry before it is trimmed; 0 for a majority of the members named."""
 
     def __str__(self) -> str:
         return f"etcd://{','.join(self.endpoints)}/{self.prefix}"
@@ -64,6 +66,7 @@ class EtcdAddress:
             password=password,
             tls=tls,
             compact=_yes("compact", options, default=True),
+            copies=_count("copies", options),
             **files,
         )
 
@@ -129,6 +132,13 @@ def _readable(name: str, option: str) -> Path:
     except OSError as error:
         raise UsageError(f"{option}={name} of an etcd log's URL cannot be read: {error.strerror}") from error
     return path
+
+
+def _count(name: str, options: Mapping[str, str]) -> int:
+    text = options.get(name, "0")
+    if name in options and not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise UsageError(f"{name}={text} of an etcd log's URL: write a number, 1 or more")
+    return int(text)
 
 
 def _yes(name: str, options: Mapping[str, str], *, default: bool) -> bool:

@@ -5,16 +5,25 @@ written. So a request that is delivered twice, or late, meets a tail that has mo
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 from semel.errors import Conflict, LogTrimmed, LogUnavailable
 from semel.log.etcd import rpc
-from semel.log.etcd.cluster import ATTEMPT_FIRST_S, ATTEMPT_MOST_S, Cluster
+from semel.log.etcd.cluster import Cluster
+from semel.log.etcd.faults import FULL, EtcdFull
 from semel.log.etcd.framing import PIECE_BYTES_MAX, Reference, cut, frame, frame_reference, refer
 from semel.log.etcd.keys import Keys, position_of, position_value
 from semel.log.etcd.reader import PAGE_ATTEMPT_S, PAGE_S, PIECES_AT_ONCE, Reader
 from semel.log.etcd.tails import KnownTail
 
+PATIENCE_S = (0.15, 0.15, 0.15, 0.15, 0.15, 0.3, 0.6, 1.2, 2.4, 3.0)
+"""How long one proposal waits for its answer, and the next ones. While etcd elects a leader, it loses proposals without
+a word: only another one tells that there is a leader again. So they come fast for as long as an election takes, and
+then slower, because an etcd that is slow must not be asked for ever in vain."""
+SLOWER_THAN_USUAL = 4
+FORGET = 0.95
+"""An etcd whose answers take longer than that, its disk being slow, is given so many times the slowest of late."""
 BESIDE_OTHERS_BYTES_MAX = PIECE_BYTES_MAX // 2
 """Two values of this size fit into one request."""
 
@@ -27,7 +36,8 @@ class Appender:
         self._keys = keys
         self._reader = reader
         self._known = known
-        self._patience_s = ATTEMPT_FIRST_S
+        self._failures = 0
+        self._usual_s = 0.0
         self._in_pieces: tuple[int, bytes] | None = None
         """The position and the digest of the last value whose pieces are all there: it may be proposed again."""
 
@@ -45,20 +55,28 @@ class Appender:
             [rpc.put(self._keys.log(after + 1), value), rpc.put(self._keys.tail, position_value(last))],
             [rpc.one(self._keys.tail), rpc.one(self._keys.log(after + 1))],
         )
-        answer = await self._propose(request)
-        if not answer.succeeded:
-            await self._check_stands(answer, after, entries, value)
+        try:
+            answer = await self._propose(request)
+        except EtcdFull:
+            await self._check_stands_in_full(after, entries)
+        else:
+            if not answer.succeeded:
+                await self._check_stands(answer, after, entries, value)
         self._known.learn(last)
         return last
 
     async def _propose(self, request: rpc.Message) -> rpc.Message:
-        """Send a transaction; who is not answered has more patience the next time."""
+        """Send a transaction; who is not answered proposes again soon at first, and is more patient later on."""
+        patience_s = max(PATIENCE_S[min(self._failures, len(PATIENCE_S) - 1)], SLOWER_THAN_USUAL * self._usual_s)
+        patience_s = min(patience_s, PATIENCE_S[-1])
+        asked_at = time.monotonic()
         try:
-            answer = await self._cluster.ask("txn", request, within_s=self._patience_s, attempt_s=self._patience_s)
+            answer = await self._cluster.ask("txn", request, within_s=patience_s, attempt_s=patience_s)
         except LogUnavailable:
-            self._patience_s = min(2 * self._patience_s, ATTEMPT_MOST_S)
+            self._failures += 1
             raise
-        self._patience_s = ATTEMPT_FIRST_S
+        self._failures = 0
+        self._usual_s = max(time.monotonic() - asked_at, FORGET * self._usual_s)
         return answer
 
     async def _check_stands(self, answer: rpc.Message, after: int, entries: Sequence[bytes], value: bytes) -> None:
@@ -66,10 +84,20 @@ class Appender:
         tail, there = rpc.else_value(answer, 0), rpc.else_value(answer, 1)
         if there == value:
             return
-        position = position_of(tail) if tail is not None else 0
-        self._known.learn(position)
-        conflict = Conflict(f"the log ends at position {position}; these entries do not stand after {after}")
-        if position < after + len(entries):
+        await self._check_read(position_of(tail) if tail is not None else 0, after, entries)
+
+    async def _check_stands_in_full(self, after: int, entries: Sequence[bytes]) -> None:
+        """Return if `entries` stand although etcd says that it is full, which may be said of what it has just done."""
+        position, _ = await self._reader.tail()
+        if position <= after:
+            raise EtcdFull(FULL)  # they may yet come: nothing is decided
+        await self._check_read(position, after, entries)
+
+    async def _check_read(self, tail: int, after: int, entries: Sequence[bytes]) -> None:
+        """Compare what stands after `after` with `entries`; raise a `Conflict` if it is something else."""
+        self._known.learn(tail)
+        conflict = Conflict(f"the log ends at position {tail}; these entries do not stand after {after}")
+        if tail < after + len(entries):
             raise conflict
         compared = 0
         try:

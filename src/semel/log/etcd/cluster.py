@@ -11,8 +11,9 @@ from typing import Any, Self
 from semel.errors import LogError, LogUnavailable
 from semel.log.etcd import rpc
 from semel.log.etcd.address import EtcdAddress
-from semel.log.etcd.faults import Verdict, told, verdict
+from semel.log.etcd.faults import Verdict, is_denied, told, verdict
 from semel.log.etcd.health import Health, Status, status_of, unfit
+from semel.log.etcd.keys import Keys
 from semel.log.etcd.member import Member, Method, RpcError, credentials_of
 
 READ_S = 3.0
@@ -35,6 +36,10 @@ class Cluster:
         credentials = credentials_of(address)
         self.members = tuple(Member(endpoint, credentials) for endpoint in address.endpoints)
         self.health = Health(self.members)
+        self.revision = 0
+        """etcd's newest revision that an answer has named: it counts writes."""
+        self.full = False
+        """Whether etcd has said that it has no room; whoever makes room takes this back."""
         self.token: str | None = None
         self._current = self.members[0]
         self._login = asyncio.Lock()
@@ -61,6 +66,9 @@ class Cluster:
             await self._authenticate(None)
         found = await asyncio.gather(*map(self._status_or_error, self.members))
         answering = [member for member, status in zip(self.members, found, strict=True) if isinstance(status, Status)]
+        for error in found:
+            if isinstance(error, LogError) and not isinstance(error, LogUnavailable):
+                raise error
         if not answering:
             reasons = "; ".join(str(error) for error in found)
             raise LogUnavailable(f"no etcd member of {self.address} can be reached: {reasons}")
@@ -71,9 +79,20 @@ class Cluster:
 
     async def _status_or_error(self, member: Member) -> Status | LogError:
         try:
-            return await status_of(member, within_s=ATTEMPT_MOST_S, token=self.token)
+            return await self._status(member, ATTEMPT_MOST_S)
         except RpcError as error:
             return told(error, member.endpoint, self.address.user)
+
+    async def _status(self, member: Member, within_s: float) -> Status:
+        """Ask a member how it is; one that tells this to administrators only is asked for its cluster by a read."""
+        try:
+            return await status_of(member, within_s=within_s, token=self.token)
+        except RpcError as error:
+            if not is_denied(error):
+                raise
+        request = rpc.one(Keys(self.address.prefix).tail)
+        answer = await member.ask("range", request, within_s=within_s, token=self.token)
+        return Status.withheld(answer.header.cluster_id)
 
     def _check(self, member: Member, status: Status) -> None:
         if (reason := unfit(status, member.endpoint, self.id)) is not None:
@@ -111,6 +130,7 @@ class Cluster:
             trouble, found = await self._attempt(member, method, request, min(attempt_s, left_s))
             if trouble is None:
                 return found
+            self.full = self.full or trouble is Verdict.FULL
             self.health.trouble()
             left_s = ends_at - time.monotonic() - ROUND_PAUSE_S
             if left_s <= 0 or trouble is Verdict.FULL:
@@ -119,7 +139,7 @@ class Cluster:
                 attempt_s = min(2 * attempt_s, ATTEMPT_MOST_S)
             if number % len(self.members) == 0:
                 await asyncio.sleep(ROUND_PAUSE_S)
-        raise self._unavailable(found)
+        raise self._unavailable(found) if trouble is not Verdict.FULL else found
 
     async def _attempt(
         self, member: Member, method: Method, request: Any, within_s: float
@@ -128,7 +148,7 @@ class Cluster:
         token = self.token
         try:
             if not member.fit:
-                status = await status_of(member, within_s=within_s, token=token)
+                status = await self._status(member, within_s)
                 if (reason := unfit(status, member.endpoint, self.id)) is not None:
                     self.leave(member)
                     return Verdict.ELSEWHERE, reason
@@ -149,12 +169,13 @@ class Cluster:
         return None, answer
 
     def _check_answer(self, answer: Any, member: Member) -> None:
-        if answer.header.cluster_id != self.id:
+        if answer.header.cluster_id not in (0, self.id):  # etcd 3.4 does not say it of alarms
             member.fit = False
             raise LogError(
                 f"etcd at {member.endpoint} has become another cluster ({answer.header.cluster_id:x}, it was "
                 f"{self.id:x}): name the members of one cluster, and start this node again"
             )
+        self.revision = max(self.revision, answer.header.revision)
 
     async def _authenticate(self, refused: str | None) -> None:
         """Get a token in place of `refused`, unless somebody else has got one by now."""
@@ -175,7 +196,7 @@ class Cluster:
                         raise faults[-1] from error
                     self.leave(member)
                 else:
-                    self.token = answer.token
+                    self.token = self.health.token = answer.token
                     return
         raise LogUnavailable(f"no etcd member of {self.address} can be reached: {'; '.join(map(str, faults))}")
 

@@ -22,8 +22,8 @@ from semel.log.protocol import Batch
 class EtcdLog:
     """A `Log` in etcd, shared by the nodes of many machines; `open` makes it, for the running event loop."""
 
-    small = True
-    """etcd keeps all of its data in the memory and in one file of each member: it is to hold minutes."""
+    local = False
+    """Nodes on other machines share it."""
 
     def __init__(self, cluster: Cluster, folder: Path | None) -> None:
         self._cluster = cluster
@@ -44,6 +44,11 @@ class EtcdLog:
             LogError: a member is not to be used, or does not let us in.
         """
         return cls(await Cluster.open(address), folder)
+
+    @property
+    def copies(self) -> int:
+        """How many live replicas must hold an entry before it is trimmed: as many as outlive what etcd outlives."""
+        return self._cluster.address.copies or len(self._cluster.members) // 2 + 1
 
     @property
     def home(self) -> Path | None:
@@ -73,7 +78,7 @@ class EtcdLog:
         return await self._reader.first()
 
     async def trim(self, before: int) -> None:
-        """Forget the entries below the append that holds `before`, and look after etcd; call it now and then."""
+        """Forget the entries below the append that holds `before`, and look after etcd on that occasion."""
         await self._housekeeping.trim(before)
 
     async def begin_after(self, first: bytes, after: int, entry: bytes) -> None:
@@ -83,6 +88,7 @@ class EtcdLog:
 
     async def pulse(self, node: str, beat: bytes) -> None:
         """Show `beat` as the newest sign of life of `node`, in less than a second or not at all."""
+        self._housekeeping.tend()
         await self._pulses.show(node, beat)
 
     async def pulses(self) -> Mapping[str, bytes]:

@@ -15,6 +15,10 @@ FULL = (
 )
 
 
+class EtcdFull(LogUnavailable):
+    """etcd says that it has no room. Versions up to 3.5 at least say so of writes, too, that they have just done."""
+
+
 class Verdict(Enum):
     """What an error means for the request that met it."""
 
@@ -50,11 +54,16 @@ def verdict(error: RpcError) -> Verdict:
             return Verdict.ELSEWHERE
 
 
+def is_denied(error: RpcError) -> bool:
+    """Return whether the user may not ask this."""
+    return bool(error.code() is _Code.PERMISSION_DENIED)
+
+
 def told(error: RpcError, endpoint: str, user: str | None) -> LogError:
     """Return the error as a `LogError`: `LogUnavailable` if asking again can help."""
     details = error.details() or error.code().name
     if verdict(error) is Verdict.FULL:
-        return LogUnavailable(FULL)
+        return EtcdFull(FULL)
     if verdict(error) is not Verdict.NEVER:
         return LogUnavailable(f"etcd at {endpoint} does not answer as it should: {_short(error)}")
     match error.code():

@@ -23,9 +23,9 @@ from semel.log.etcd.tails import KnownTail
 from semel.log.limits import BATCH_BYTES_MAX, BATCH_ENTRIES_MAX
 from semel.log.protocol import Batch
 
-LOOK_EVERY_S = 0.2
-BEHIND_S = 0.5
-"""An event takes milliseconds; a stream that is behind for so long has stalled. Looked for five times a second."""
+LOOK_EVERY_S = 0.1
+BEHIND_S = 0.3
+"""An event takes milliseconds; a stream that is behind for so long has stalled. Looked for ten times a second."""
 AGAIN_S = (0.02, 0.1, 0.3)
 """Pauses between attempts to read a log that is out of reach, or to watch one that will not be watched."""
 

@@ -8,10 +8,11 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from semel.errors import LogError
 from semel.log.etcd import rpc
-from semel.log.etcd.faults import FULL
+from semel.log.etcd.faults import FULL, is_denied
 from semel.log.etcd.member import Member, RpcError
 
 PROBE_S = 0.5
@@ -20,6 +21,10 @@ PROBE_EVERY_S = 1.0
 """While there is trouble, members are asked so often at most."""
 FRESH_S = 5.0
 """What was found longer ago says nothing about trouble of now."""
+
+
+UNTOLD = "untold"
+_SOMEBODY = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,11 @@ class Status:
     file_bytes: int
     used_bytes: int
     alarms: Sequence[str]
+
+    @classmethod
+    def withheld(cls, cluster: int) -> Self:
+        """Return what is known of a member that answers, and tells administrators only how it is."""
+        return cls(cluster, UNTOLD, _SOMEBODY, 0, 0, 0, ())
 
     @property
     def leads(self) -> bool:
@@ -68,6 +78,8 @@ def unfit(status: Status, endpoint: str, cluster: int) -> LogError | None:
             f"etcd at {endpoint} belongs to another cluster ({status.cluster:x}) than the members named before it "
             f"({cluster:x}): name the members of one cluster"
         )
+    if status.version == UNTOLD:  # versions that withhold it are newer than those that must be refused
+        return None
     numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", status.version)
     version = tuple(map(int, numbers.groups())) if numbers else (0, 0, 0)
     if (3, 5, 0) <= version <= (3, 5, 2):
@@ -86,6 +98,7 @@ class Health:
 
     def __init__(self, members: Sequence[Member]) -> None:
         self._members = members
+        self.token: str | None = None
         self._finding: str | None = None
         self._found_at = -FRESH_S
         self._probe: asyncio.Task[None] | None = None
@@ -108,7 +121,7 @@ class Health:
 
     async def _find(self) -> None:
         try:
-            self._finding = finding(await statuses(self._members))
+            self._finding = finding(await statuses(self._members, self.token))
             self._found_at = time.monotonic()
         finally:
             self._probe = None
@@ -126,8 +139,8 @@ async def statuses(members: Sequence[Member], token: str | None = None) -> Seque
     async def ask(member: Member) -> Status | None:
         try:
             return await status_of(member, token=token)
-        except RpcError:
-            return None
+        except RpcError as error:
+            return Status.withheld(0) if is_denied(error) else None
 
     return await asyncio.gather(*map(ask, members))
 

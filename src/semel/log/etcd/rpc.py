@@ -84,9 +84,9 @@ def watch_from(between: tuple[bytes, bytes], revision: int) -> Message:
     return pb.WatchRequest(create_request=create)
 
 
-def compact(revision: int) -> Message:
-    """Ask to forget what was overwritten or deleted before `revision`."""
-    return pb.CompactionRequest(revision=revision)
+def compact(revision: int, *, physical: bool = False) -> Message:
+    """Ask to forget what was overwritten or deleted before `revision`; `physical`: to answer once that is done."""
+    return pb.CompactionRequest(revision=revision, physical=physical)
 
 
 def grant(ttl_s: int) -> Message:

@@ -30,8 +30,11 @@ _Arguments = TypeVarTuple("_Arguments")
 class SqliteLog:
     """A `Log` in one SQLite file, shared by the processes of one machine; `open` makes it."""
 
-    small = False
+    copies = 0
     """The file holds the whole history: a disk has room for it, and a lost replica is made anew from it."""
+
+    local = True
+    """SQLite's locks hold between the processes of one machine, and not over a network's file system."""
 
     def __init__(self, path: Path, appender: Appender, reader: Reader, watch: Watch) -> None:
         self._path = path
