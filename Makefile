@@ -6,13 +6,16 @@ SEEDS   ?= 20000
 MINUTES ?= 1
 LOG     ?= sqlite
 
-.PHONY: help demo test check lint types imports sim mutants fire chaos hosts chaos-peers million bench readme lock clean
+.PHONY: help demo demo-quorum test check lint types imports sim mutants fire chaos hosts chaos-peers million bench readme lock clean
 
 help:  ## show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 demo: $(READY)  ## three nodes, real clients, a killed leader: the main job, on the embedded log
 	@$(BIN)/semel demo
+
+demo-quorum: $(READY)  ## the same on three etcd members and three nodes; etcd's leader is killed, too
+	@$(BIN)/semel demo --quorum
 
 test: $(READY)  ## the whole test suite, with coverage of the core
 	$(BIN)/coverage erase
@@ -53,7 +56,7 @@ chaos: $(READY)  ## real nodes and clients under a nemesis for MINUTES=1, SEED=a
 hosts: $(READY)  ## three hosts as network namespaces: cuts, deaths, full disks and clocks, at full length (needs root)
 	SEMEL_HOSTS=full $(BIN)/python -m pytest tests/hosts $(ARGS)
 
-readme: $(READY)  ## put the demo's real output into the README
+readme: $(READY)  ## put the demos' real output into the README
 	scripts/readme $(BIN)/semel
 
 chaos-peers: $(READY)  ## the same fire on Restate, DBOS, Temporal, Celery and semel; writes docs/GUARANTEES.md

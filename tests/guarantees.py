@@ -153,7 +153,8 @@ PROMISES = (
     Promise(
         number=5,
         name="One history",
-        text="Every node reads the same entries in the same order, and any node can serve the audit.",
+        text="Every node reads the same entries in the same order, and any node can serve the audit. A linearizable "
+        "read says so and is so.",
         scenes=(
             "call_through_a_follower",
             "forgetting",
@@ -178,7 +179,7 @@ PROMISES = (
             "test_sqlite_processes",
             "test_sqlite_trouble",
         ),
-        node=("test_replica", "test_restoring", "test_runtime", "test_snapshot"),
+        node=("test_reach", "test_replica", "test_restoring", "test_runtime", "test_snapshot"),
         processes=("test_fire", "test_chaos", "test_cuts", "test_deaths", "test_troubles"),
         chaos=(chaos.audits_are_the_log,),
     ),

@@ -12,7 +12,8 @@
     │   ├── Busy                  too many calls are in flight
     │   ├── Draining              this node is going down on purpose
     │   ├── NoLeader              no leader was found in time
-    │   └── Undecided             the node gave up waiting; the call may have run or may yet run
+    │   ├── Undecided             the node gave up waiting; the call may have run or may yet run
+    │   └── Unconfirmed           a linearizable read cannot be had: the log does not tell where it ends
     ├── ToolError                 what was to be served does not work
     │   ├── TargetError           the Python file or mcp.json cannot be loaded
     │   └── UpstreamError         an upstream MCP server does not start or has gone
@@ -29,6 +30,12 @@
     │   ├── NameTaken             a live node has this name on this log
     │   ├── ClusterMismatch       the log belongs to another cluster
     │   └── ListenError           the address cannot be bound
+    ├── LocalError                the processes that `semel up` keeps on this machine
+    │   ├── EtcdMissing           no etcd is installed here, or none that semel supports
+    │   ├── DataInUse             another `semel up` runs on this data directory
+    │   ├── DataForeign           the data directory holds something else, or another cluster
+    │   ├── ChildFailed           a process cannot be started, or ended before it was ready
+    │   └── MemberKnown           the running cluster knows this machine, and its data is not here
     └── UsageError                an option or argument of the console makes no sense
 
 `retry_safe` answers one question: may the same key be sent again, as it is, without a second run?
@@ -114,6 +121,12 @@ class Undecided(ClusterError):
     """The node gave up waiting; the call may have run or may yet run, and the key will tell."""
 
     code = "undecided"
+
+
+class Unconfirmed(ClusterError):
+    """A linearizable read cannot be had just now: ask again, or for what the node has read so far."""
+
+    code = "unconfirmed"
 
 
 class ToolError(SemelError):
@@ -205,6 +218,42 @@ class ListenError(NodeError):
     """The address to listen on cannot be bound."""
 
     code = "listen"
+
+
+class LocalError(SemelError):
+    """The processes that `semel up` keeps on this machine cannot be started."""
+
+    code = "local"
+
+
+class EtcdMissing(LocalError):
+    """No etcd is installed here, or none that semel supports; nothing was started."""
+
+    code = "etcd_missing"
+
+
+class DataInUse(LocalError):
+    """Another `semel up` runs on this data directory; nothing was started."""
+
+    code = "data_in_use"
+
+
+class DataForeign(LocalError):
+    """The data directory cannot be used, or holds another cluster; nothing in it was changed."""
+
+    code = "data_foreign"
+
+
+class ChildFailed(LocalError):
+    """A process cannot be started, or ended before it was ready; the text ends with its last words."""
+
+    code = "child_failed"
+
+
+class MemberKnown(LocalError):
+    """The running cluster has a member at this machine's address, and its data is not here."""
+
+    code = "member_known"
 
 
 class UsageError(SemelError):

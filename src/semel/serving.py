@@ -31,6 +31,7 @@ from semel.gateway.toolbox import McpToolbox
 from semel.log.engines import open_log
 from semel.log.protocol import Log
 from semel.node.backend import Reply
+from semel.node.departure import Departure
 from semel.node.peers import MESSAGE_BYTES_MAX
 from semel.node.place import take_place
 from semel.node.replica import Replica
@@ -39,6 +40,8 @@ from semel.node.snapshot import Shelf
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8420
+DRAIN_S = 10.0
+"""How long running tools may take to end when the node is told to go; supervisors wait at least as long."""
 OPENINGS_MAX = 10
 OPEN_AGAIN_S = 0.5
 """A log that is held or full at the start is tried so often, a second and a half apart; then somebody has to look."""
@@ -51,11 +54,16 @@ _STARTING = "this node is starting. Nothing was run; retrying with the same key 
 
 
 def default_log(target: str) -> str:
-    """Return the URL of the embedded log for a target: one folder a target, in the user's data directory."""
+    """Return the URL of the embedded log for a target, in the target's folder of the user's data directory."""
+    return f"sqlite://{default_folder(target)}/log.db"
+
+
+def default_folder(target: str) -> Path:
+    """Return the folder for what semel keeps for a target: one a target, in the user's data directory."""
     file, object_name = split_target(target)
     path = Path(file).expanduser().resolve()
     digest = hashlib.sha256(f"{path}:{object_name or ''}".encode()).hexdigest()[:8]
-    return f"sqlite://{user_data_path('semel')}/{path.stem}-{digest}/log.db"
+    return user_data_path("semel") / f"{path.stem}-{digest}"
 
 
 class Node:
@@ -72,6 +80,7 @@ class Node:
         data: the folder for replicas; the default is beside the log.
         keys: further names in a request's `_meta` that may hold its idempotency key.
         limits: what the node takes on and how long it waits.
+        drain_s: how long running tools may take to end when the node is told to go.
 
     `start` it, give it calls, `stop` it; or use it as an async context manager.
     """
@@ -88,6 +97,7 @@ class Node:
         data: Path | None = None,
         keys: Sequence[str] = (),
         limits: Limits | None = None,
+        drain_s: float = DRAIN_S,
     ) -> None:
         named = isinstance(target, str | Path)
         if log is None and not named:
@@ -97,6 +107,8 @@ class Node:
         self.url = ""
         self.failed: asyncio.Future[SemelError] | None = None
         """Once started: done when the node cannot go on, with the reason."""
+        self.departure = Departure(drain_s)
+        """Tells when somebody has asked the node to leave, by `semel drain`; who runs it then calls `stop`."""
         self._target = target
         self._listen = listen
         self._advertised = None if advertise is None else _checked_url(advertise)
@@ -146,7 +158,7 @@ class Node:
         shelf = Shelf(place.replica)
         shelf.clear()
         self._parts.callback(shelf.clear)
-        door = self._door = _Door(toolbox)
+        door = self._door = _Door(toolbox, self.departure)
         routes = [*api_routes(door, place.replica, door), snapshot_route(shelf)]
         host, ports = _address(self._listen)
         app = make_app(self._server(), door.readiness, routes=routes, hosts=[host, *self._advertised_hosts()])
@@ -182,10 +194,10 @@ class Node:
                     raise
         raise AssertionError("unreachable")
 
-    async def stop(self, drain_s: float = 10.0) -> None:
+    async def stop(self, drain_s: float | None = None) -> None:
         """Take no new calls, let running tools end for up to `drain_s`, hand over, and go down."""
         if self._door is not None:
-            await self._serving().drain(drain_s)
+            await self._serving().drain(self.departure.within_s if drain_s is None else drain_s)
         await self._parts.aclose()
 
     async def call(
@@ -208,6 +220,16 @@ class Node:
         """Return how the cluster stands as this node has read it; the shape of `semel status --json`."""
         return self._serving().status()
 
+    async def read_to_tail(self) -> int:
+        """Wait until this node has read all that the log holds as this is asked; return the position of its end.
+
+        A `status` that is asked for next is linearizable.
+
+        Raises:
+            Unconfirmed: the log cannot tell in time where it ends, or the node does not get there in time.
+        """
+        return await self._serving().read_to_tail()
+
     async def serve_stdio(self, wire: Wire) -> None:
         """Serve MCP over stdin and stdout, too, until the client closes its end."""
         await serve_stdio(self._server(), wire)
@@ -228,8 +250,9 @@ class _Door:
     A `Backend`, `Observed` and the place where peers knock; until the runtime is there it says "starting".
     """
 
-    def __init__(self, toolbox: McpToolbox) -> None:
+    def __init__(self, toolbox: McpToolbox, departure: Departure) -> None:
         self._toolbox = toolbox
+        self._departure = departure
         self._runtime: Runtime | None = None
 
     def open(self, runtime: Runtime) -> None:
@@ -275,6 +298,19 @@ class _Door:
     def changed(self) -> asyncio.Event:
         """Set and replaced whenever the replica has committed something new."""
         return self.runtime.changed
+
+    @property
+    def log_age_s(self) -> float:
+        """How long ago the node last heard from the log."""
+        return self.runtime.reach.age_s
+
+    async def read_to_tail(self) -> int:
+        """Wait until the replica holds all that is in the log as this is asked."""
+        return await self.runtime.read_to_tail()
+
+    def leave(self, within_s: float | None) -> dict[str, Any]:
+        """Take no new calls from now on, and go down once what runs has ended."""
+        return self._departure.ask(self.runtime, within_s)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve a peer's WebSocket; one that comes too early is turned away and comes again."""

@@ -1,10 +1,11 @@
 """A client that answers from a script, and the records that it answers with."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from semel.core.call import Status
 from semel.errors import SemelError
+from semel.gateway.asof import AsOf
 from semel.gateway.client import Answer
 
 TOOLS = [
@@ -19,15 +20,25 @@ STATUS: dict[str, Any] = {
     "leader": "a",
     "position": 20,
     "nodes": [
-        {"node": "a", "role": "leader", "url": "http://h:1", "executions": 7, "position": 20, "alive": True},
-        {"node": "b", "role": "follower", "url": "http://h:2", "executions": 0, "position": 17, "alive": True},
-        {"node": "c", "role": "follower", "url": "http://h:3", "executions": 2, "position": 9, "alive": False},
+        {"node": "a", "role": "leader", "url": "http://h:1", "executions": 7, "position": 20, "alive": True}
+        | {"lag": 0, "age_s": 0.0},
+        {"node": "b", "role": "follower", "url": "http://h:2", "executions": 0, "position": 17, "alive": True}
+        | {"lag": 3, "age_s": 0.2},
+        {"node": "c", "role": "follower", "url": "http://h:3", "executions": 2, "position": 9, "alive": False}
+        | {"lag": 11, "age_s": 75.0},
     ],
     "node": "a",
     "calls": 9,
     "running": 1,
     "in_doubt": 1,
     "ready": True,
+    "incarnation": "i1",
+    "tail": 20,
+    "log_age_s": 0.25,
+    "linearizable": False,
+    "running_here": 1,
+    "waiting_here": 0,
+    "draining": False,
     "warnings": ["the tools of b differ from those of a"],
 }
 
@@ -75,7 +86,8 @@ class FakeClient:
 
     def __init__(self) -> None:
         self.answer: Answer | BaseException = answer()
-        self.status: dict[str, Any] = STATUS
+        self.shown: dict[str, Any] = STATUS
+        self.fresh: AsOf | None = AsOf(20, 0.25)
         self.records: list[dict[str, Any]] = []
         self.error: SemelError | None = None
         self.opened: dict[str, Any] = {}
@@ -91,16 +103,26 @@ class FakeClient:
     async def tools(self) -> list[dict[str, Any]]:
         return TOOLS
 
-    async def get_json(self, path: str, parameters: Mapping[str, Any] | None = None) -> Any:
-        self.asked.append((path, dict(parameters or {})))
+    async def status(self, *, linearizable: bool = False) -> dict[str, Any]:
+        self.asked.append(("status", {"linearizable": linearizable}))
         if self.error is not None:
             raise self.error
-        return self.status
+        return self.shown | {"linearizable": linearizable}
 
-    async def get_lines(self, path: str, parameters: Mapping[str, Any] | None = None) -> AsyncIterator[Any]:
-        self.asked.append((path, dict(parameters or {})))
+    async def audit(
+        self,
+        *,
+        linearizable: bool = False,
+        follow: bool = False,
+        as_of: Callable[[AsOf], None] | None = None,
+        **filters: Any,
+    ) -> AsyncIterator[dict[str, Any]]:
+        switches = {"linearizable": linearizable, "follow": follow}
+        self.asked.append(("audit", filters | {name: True for name, on in switches.items() if on}))
         if self.error is not None:
             raise self.error
+        if as_of is not None and self.fresh is not None:
+            as_of(self.fresh)
         for line in self.records:
             yield line
 

@@ -6,14 +6,17 @@ import pytest
 from semel.cli.audit import CALL_COLUMNS, ROWS_SHOWN
 from semel.cli.since import clock
 from semel.cli.table import Table
+from semel.gateway.asof import AsOf
 from tests.cli.conftest import Semel
 from tests.cli.fakes import FakeClient, record
 
+AS_OF = "as of position 20; the log was last heard 0.2 s ago"
 
-def asked(client: FakeClient) -> dict[str, str]:
+
+def asked(client: FakeClient) -> dict[str, object]:
     """Return the parameters of the one request for the audit."""
     ((path, parameters),) = client.asked
-    assert path == "/v1/audit"
+    assert path == "audit"
     return dict(parameters)
 
 
@@ -23,7 +26,7 @@ def test_the_table_shows_every_call_with_who_what_when_where_and_what_came_of_it
     running = {"outcome": "running", "result": None, "duration_ms": None}
     client.records = [record(1), record(2, **running, tool="charge", attempt=2, term=3)]
     ended = semel("audit")
-    assert (ended.code, ended.err) == (0, "")
+    assert (ended.code, ended.err) == (0, f"{AS_OF}\n")
     header, first, second = ended.out.splitlines()
     assert header.split() == [column.name for column in CALL_COLUMNS]
     times = [clock(call["timestamp_ms"]) for call in client.records]
@@ -41,12 +44,12 @@ def test_json_is_one_object_a_line_of_all_calls(semel: Semel, client: FakeClient
 def test_a_table_has_the_newest_calls_and_says_if_there_are_older_ones(semel: Semel, client: FakeClient) -> None:
     client.records = [record(number) for number in range(1, ROWS_SHOWN + 2)]
     ended = semel("audit")
-    assert asked(client) == {"limit": str(ROWS_SHOWN + 1)}
+    assert asked(client) == {"limit": ROWS_SHOWN + 1}
     assert len(ended.out.splitlines()) == 1 + ROWS_SHOWN
     assert "key-1 " not in ended.out
     assert "there are older calls: these are the newest 50" in ended.err
     client.records = client.records[1:]
-    assert semel("audit").err == ""
+    assert semel("audit").err == f"{AS_OF}\n"
 
 
 def test_all_filters_are_the_nodes_to_apply(semel: Semel, client: FakeClient) -> None:
@@ -54,7 +57,8 @@ def test_all_filters_are_the_nodes_to_apply(semel: Semel, client: FakeClient) ->
     given = "--tool t --caller c --key k --node n --outcome in_doubt --limit 7 --since 10m --json"
     assert semel("audit", *given.split()).code == 0
     parameters = asked(client)
-    since_ms = int(parameters.pop("since_ms"))
+    since_ms = parameters.pop("since_ms")
+    assert isinstance(since_ms, int)
     assert before_ms <= since_ms <= before_ms + 60_000
     assert parameters == {
         "tool": "t",
@@ -62,20 +66,21 @@ def test_all_filters_are_the_nodes_to_apply(semel: Semel, client: FakeClient) ->
         "key": "k",
         "node": "n",
         "outcome": "in_doubt",
-        "limit": "7",
+        "limit": 7,
     }
 
 
 @pytest.mark.parametrize(("given", "said"), [((), "no calls yet\n"), (("--tool", "t"), "no such calls\n")])
 def test_no_calls_is_said(semel: Semel, client: FakeClient, given: tuple[str, ...], said: str) -> None:
     ended = semel("audit", *given)
-    assert (ended.code, ended.err) == (0, said)
+    assert (ended.code, ended.err) == (0, f"{said}{AS_OF}\n")
 
 
 def test_following_prints_each_call_as_it_comes_in_columns_that_stay(semel: Semel, client: FakeClient) -> None:
     client.records = [record(1), record(2, arguments={"text": "x" * 99}, result="ü" * 99)]
     ended = semel("audit", "--follow")
-    assert asked(client) == {"follow": "1", "limit": str(ROWS_SHOWN)}
+    assert asked(client) == {"follow": True, "limit": ROWS_SHOWN}
+    assert ended.err == f"{AS_OF}\n"
     header, *lines = ended.out.splitlines()
     assert {line.index("ada") for line in lines} == {header.index("caller")}
 
@@ -83,7 +88,7 @@ def test_following_prints_each_call_as_it_comes_in_columns_that_stay(semel: Seme
 def test_following_as_json_begins_with_the_whole_history(semel: Semel, client: FakeClient) -> None:
     client.records = [record(1)]
     assert json.loads(semel("audit", "--follow", "--json").out) == record(1)
-    assert asked(client) == {"follow": "1"}
+    assert asked(client) == {"follow": True}
 
 
 def test_values_can_neither_break_lines_nor_command_the_terminal(semel: Semel, client: FakeClient) -> None:
@@ -103,3 +108,21 @@ def test_a_narrow_terminal_shortens_values_and_then_leaves_out_the_lesser_column
     assert narrow.left_out
     assert len(narrow.line(call).plain) <= 80
     assert set(narrow.header().plain.split()) >= {"#", "tool", "arguments", "outcome", "result"}
+
+
+def test_a_linearizable_audit_is_asked_for_and_says_so(semel: Semel, client: FakeClient) -> None:
+    ended = semel("audit", "--linearizable")
+    assert asked(client) == {"linearizable": True, "limit": ROWS_SHOWN + 1}
+    assert ended.err.splitlines()[-1].startswith("as of position 20, linearizable")
+
+
+@pytest.mark.parametrize("follow", [(), ("--follow",)])
+def test_json_lines_stay_what_they_are_and_only_a_log_out_of_reach_is_worth_a_note(
+    semel: Semel, client: FakeClient, follow: tuple[str, ...]
+) -> None:
+    client.records = [record(1)]
+    fresh = semel("audit", "--json", *follow)
+    client.fresh = AsOf(20, 12.0)
+    old = semel("audit", "--json", *follow)
+    assert fresh.out == old.out
+    assert (fresh.err, old.err) == ("", "as of position 20; the log has not been reached for 12 s\n")

@@ -14,6 +14,8 @@ from rich.console import Console
 from semel.cli.demo.narrator import CheckFailed, Narrator
 from semel.cli.demo.story import Story
 from semel.cli.exits import Exit
+from semel.errors import EtcdMissing
+from semel.local.etcd import find_etcd
 from tests.cli.conftest import PATIENCE_S, Semel, environment
 
 DEMO_S = 60
@@ -56,6 +58,28 @@ def test_the_story_holds_and_leaves_nothing_behind(tmp_path: Path) -> None:
     ):
         assert said in done.stdout
     assert "\x1b" not in done.stdout
+    assert not any(map(runs, pids_in(done.stdout)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_story_of_the_quorum_holds_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    try:
+        find_etcd()
+    except EtcdMissing as missing:
+        pytest.skip(str(missing))
+    done = subprocess.run(
+        [sys.executable, "-m", "semel", "demo", "--quorum"],
+        capture_output=True,
+        text=True,
+        timeout=DEMO_S,
+        env=environment(tmp_path),
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    assert [line.split(".")[0] for line in done.stdout.splitlines() if re.match(r"\d+\. ", line)] == [
+        str(number) for number in range(1, 11)
+    ]
+    assert "the leader of etcd" in done.stdout
     assert not any(map(runs, pids_in(done.stdout)))
     assert list(tmp_path.iterdir()) == []
 

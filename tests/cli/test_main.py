@@ -111,7 +111,7 @@ def test_a_mistake_in_semel_is_one_to_report_and_its_traceback_is_in_a_file(
     semel: Semel, client: FakeClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    client.status = {}
+    client.shown = {}
     ended = semel("status")
     assert ended.code == Exit.MISTAKE
     assert "a mistake in semel: KeyError: 'leader'\nPlease report it, with the file " in ended.err

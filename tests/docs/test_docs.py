@@ -1,6 +1,7 @@
 """The docs are true: every command and option is documented, every link and every make target exists."""
 
 import re
+import shlex
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from semel.cli.main import console
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+DEPLOYMENT = (ROOT / "docs" / "DEPLOYMENT.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -43,6 +45,15 @@ def test_every_make_target_in_the_docs_exists(page: Path) -> None:
     assert set(re.findall(r"`make ([a-z-]+)", page.read_text())) <= targets
 
 
+@pytest.mark.parametrize("page", [README, DEPLOYMENT], ids=["README.md", "DEPLOYMENT.md"])
+def test_every_command_line_in_the_docs_can_be_read(page: str) -> None:
+    lines = [line.strip() for line in page.splitlines() if re.match(r" *semel [a-z]+( |$)", line)]
+    assert lines
+    for line in lines:
+        _, name, *words = shlex.split(line, comments=True)
+        commands()[name].parse_args(click.Context(commands()[name]), words)
+
+
 def test_the_files_that_the_architecture_names_exist() -> None:
     text = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
     missing = [path for path in re.findall(r"`([a-z]+/[a-z_]+\.py)`", text) if not (ROOT / "src/semel" / path).exists()]
@@ -56,9 +67,16 @@ def test_the_readme_shows_a_real_run_of_the_demo() -> None:
     assert len(re.findall(r"^   ✓ \d\. ", shown[1], re.MULTILINE)) == 9
 
 
+def test_the_readme_shows_a_real_run_of_the_demo_on_a_quorum() -> None:
+    shown = re.search(r"<!-- demo-quorum -->\n```\n(.*?)```", README, re.DOTALL)
+    assert shown is not None
+    assert "6. The leader of etcd is killed" in shown[1]
+    assert len(re.findall(r"^   ✓ \d+\. ", shown[1], re.MULTILINE)) == 10
+
+
 def test_no_file_names_a_package_registrys_host() -> None:
     hosts = re.compile(r"pypi\.org|registry\.npmjs|deb\.debian|pythonhosted")
-    tracked = [path for folder in ("src", "docs", "scripts", ".ci") for path in (ROOT / folder).rglob("*")]
+    tracked = [path for folder in ("src", "docs", "scripts", "deploy", ".ci") for path in (ROOT / folder).rglob("*")]
     texts = [ROOT / "README.md", ROOT / "Makefile", ROOT / "requirements.lock", *tracked]
     named = [path for path in texts if path.is_file() and path.suffix != ".pyc" and hosts.search(path.read_text())]
     assert named == []

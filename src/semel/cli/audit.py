@@ -2,23 +2,24 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from semel.cli.asking import ask
+from semel.cli.freshness import STALE_S, freshness
 from semel.cli.lesson import Lesson
-from semel.cli.options import json_option, timeout_option, url_option
+from semel.cli.options import json_option, linearizable_option, timeout_option, url_option
 from semel.cli.output import note, print_lines, stdout_console, width_of
 from semel.cli.since import SINCE_HELP, clock, parse_since
 from semel.cli.table import Column, Table, compact, field
 from semel.core.call import Status
 
 if TYPE_CHECKING:
+    from semel.gateway.asof import AsOf
     from semel.gateway.client import Client
 
-AUDIT_PATH = "/v1/audit"
 ROWS_SHOWN = 50
 """A table longer than a screen or two is not read; programs read --json."""
 OUTCOME_STYLES = {
@@ -35,6 +36,7 @@ AUDIT_LESSON = """\
 Examples:
   semel audit --tool charge --since 2h
   semel audit --outcome in_doubt
+  semel audit --linearizable --key order-42
   semel audit --follow
   semel audit --json | jq -c 'select(.duration_ms > 1000)'
 """
@@ -51,6 +53,7 @@ Examples:
 @click.option("--since", metavar="TIME", help=f"Only calls from this time on: {SINCE_HELP}.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N  [default: 50 in a table]")
 @click.option("--follow", "-f", is_flag=True, help="Go on with calls as they come to an outcome; Ctrl-C ends it.")
+@linearizable_option
 @timeout_option(5.0)
 def audit(
     urls: tuple[str, ...],
@@ -58,56 +61,72 @@ def audit(
     since: str | None,
     limit: int | None,
     follow: bool,
+    linearizable: bool,
     timeout_s: float,
     **filters: str | None,
 ) -> None:
     """Show the calls in the order in which they began, the newest last.
 
     Every node holds every call, so that any node can be asked. A column that a narrow terminal has no room for is
-    left out; --json leaves out nothing.
+    left out; --json leaves out nothing. What is shown is what that node has read of the log, and a note says how far
+    that is; with --linearizable nothing is missing that was in the log when you asked.
     """
-    wanted = {name: value for name, value in filters.items() if value is not None}
+    wanted: dict[str, Any] = {name: value for name, value in filters.items() if value is not None}
     if since is not None:
-        wanted["since_ms"] = str(parse_since(since, time.time_ns() // 1_000_000))
-    if follow:
-        wanted["follow"] = "1"
+        wanted["since_ms"] = parse_since(since, time.time_ns() // 1_000_000)
     shown = limit if limit is not None or as_json else ROWS_SHOWN
     if shown is not None:
-        wanted["limit"] = str(shown if follow or as_json else shown + 1)
+        wanted["limit"] = shown if follow or as_json else shown + 1
+    told: list[AsOf] = []
 
     async def question(client: "Client") -> None:
+        say = _say_freshness(linearizable=linearizable, only_if_stale=as_json)
+        heard = say if follow else told.append
+        calls = client.audit(linearizable=linearizable, follow=follow, as_of=heard, **wanted)
         if as_json:
-            await _print_json(client, wanted, flush=follow)
+            await _print_json(calls, flush=follow)
         elif follow:
-            await _print_as_they_come(client, wanted)
+            await _print_as_they_come(calls)
         else:
             assert shown is not None
-            await _print_table(client, wanted, shown)
+            await _print_table(calls, shown, filtered=bool(wanted.keys() - {"limit"}))
+        for as_of in told:
+            say(as_of)
 
     ask(urls, question, timeout_s=timeout_s, waiting=None if follow or as_json else "reading the audit")
 
 
-async def _print_json(client: "Client", wanted: Mapping[str, str], *, flush: bool) -> None:
-    async for call in client.get_lines(AUDIT_PATH, wanted):
+def _say_freshness(*, linearizable: bool, only_if_stale: bool) -> "Callable[[AsOf], None]":
+    """Return what says as of when the calls are that are shown; programs need to hear it only if that is long ago."""
+
+    def say(as_of: "AsOf") -> None:
+        if as_of.log_age_s > STALE_S or not only_if_stale:
+            note(freshness(as_of.position, as_of.log_age_s, linearizable=linearizable))
+
+    return say
+
+
+async def _print_json(calls: AsyncIterator[Mapping[str, Any]], *, flush: bool) -> None:
+    async for call in calls:
         print(json.dumps(call, ensure_ascii=False), flush=flush)
 
 
-async def _print_as_they_come(client: "Client", wanted: Mapping[str, str]) -> None:
+async def _print_as_they_come(calls: AsyncIterator[Mapping[str, Any]]) -> None:
     console = stdout_console()
     table = Table(CALL_COLUMNS, None, width_of(console))
     print_lines(console, [table.header()])
-    async for call in client.get_lines(AUDIT_PATH, wanted):
+    async for call in calls:
         print_lines(console, [table.line(call)])
 
 
-async def _print_table(client: "Client", wanted: Mapping[str, str], shown: int) -> None:
-    calls = [call async for call in client.get_lines(AUDIT_PATH, wanted)]
+async def _print_table(stream: AsyncIterator[Mapping[str, Any]], shown: int, *, filtered: bool) -> None:
+    calls = [call async for call in stream]
     newest = calls[-shown:]
     console = stdout_console()
     table = Table(CALL_COLUMNS, newest, width_of(console))
     print_lines(console, [table.header(), *map(table.line, newest)])
     if not calls:
-        note("no such calls" if wanted.keys() - {"limit"} else "no calls yet")
+        note("no such calls" if filtered else "no calls yet")
     if len(calls) > shown:
         note(f"there are older calls: these are the newest {shown} (--limit N for more, --json for all)")
     if table.left_out:

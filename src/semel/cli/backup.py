@@ -85,7 +85,7 @@ def _progress() -> Progress:
 
 
 @click.command(cls=Lesson, lesson=RESTORE_LESSON)
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--log", "log_url", metavar="URL", required=True, envvar="SEMEL_LOG", help="The new, empty log.")
 @click.option("--node", metavar="NAME", help="The node that gets the backup, and is to be started first.")
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="The folder for replicas, as for serve.")
@@ -96,6 +96,8 @@ def restore(file: Path, log_url: str, node: str | None, data: Path | None) -> No
     the old log after that is lost: a client that retries such a call with its key runs it again. Calls that were open
     are in doubt. Start the node that got the backup; the others take a snapshot of it as they start.
     """
+    if not file.exists():
+        raise UsageError(f"there is no file {file}")
     name, folder, cluster, position, calls = asyncio.run(_restore(file, log_url, node, data))
     click.echo(f"the log goes on after position {position}, with {calls} calls of the cluster {cluster}")
     note(f"now start the node {name}, which has the backup ({folder}): semel serve ... --log URL --node {name}")

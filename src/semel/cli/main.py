@@ -20,11 +20,13 @@ from semel.cli.audit import audit
 from semel.cli.backup import backup, restore
 from semel.cli.call import call, tools
 from semel.cli.demo.command import demo
+from semel.cli.drain import drain
 from semel.cli.exits import Exit, exit_of
 from semel.cli.lesson import Lessons
 from semel.cli.output import forgive_encodings, note
 from semel.cli.serve import serve
 from semel.cli.status import status
+from semel.cli.up import up
 from semel.errors import SemelError, UsageError
 
 LESSON = """\
@@ -32,6 +34,7 @@ Get going:
   semel serve server.py                 # serve the tools of a Python file, or of an mcp.json
   semel call add '{"a": 1, "b": 2}'     # in another terminal
   semel audit                           # what ran, where, and what came of it
+  semel up server.py                    # the same on a quorum: three etcd members, three nodes
   semel demo                            # watch three nodes survive the death of their leader
 
 Exit codes:
@@ -58,7 +61,7 @@ def console() -> None:
     """MCP tool calls that happen once: on a cluster, through crashes, with a log that proves it."""
 
 
-for _command in (serve, call, tools, status, audit, backup, restore, demo):
+for _command in (serve, up, call, tools, status, audit, drain, backup, restore, demo):
     console.add_command(_command)
 
 

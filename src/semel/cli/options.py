@@ -66,6 +66,15 @@ def json_option(text: str) -> Callable[[Command], Command]:
     return click.option("--json", "as_json", is_flag=True, help=text)
 
 
+def linearizable_option(command: Command) -> Command:
+    """Add --linearizable, which becomes `linearizable`."""
+    return click.option(
+        "--linearizable",
+        is_flag=True,
+        help="First let the node read all that is in the log now. Without: what it has read so far.",
+    )(command)
+
+
 def timeout_option(
     default_s: float, text: str = "Give up waiting for an answer after this long."
 ) -> Callable[[Command], Command]:

@@ -7,9 +7,8 @@ import asyncio
 import contextlib
 import gc
 import logging
-import signal
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ import click
 from semel.cli.greeting import greet
 from semel.cli.lesson import Lesson
 from semel.cli.output import note
+from semel.cli.signals import Signals
 from semel.errors import SemelError, UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from semel.serving import Node
 
 DRAIN_S = 10.0
-"""How long running tools may take to end when the node is told to go; supervisors wait at least as long."""
+"""The node's own default, told here so that the help needs none of what the node needs."""
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -165,34 +165,6 @@ class _WithoutForeignTracebacks(logging.Formatter):
         return super().format(record)
 
 
-class Signals:
-    """What the operator wants: the first signal asks the node to go, the next one hurries it."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.hurried = asyncio.Event()
-
-    @contextlib.contextmanager
-    def caught(self) -> Iterator[None]:
-        """Take SIGINT, SIGTERM and SIGHUP while the context is open; a signal that is ignored (nohup) stays so."""
-        loop = asyncio.get_running_loop()
-        caught = [
-            number
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-            if signal.getsignal(number) is not signal.SIG_IGN
-        ]
-        for number in caught:
-            loop.add_signal_handler(number, self._take)
-        try:
-            yield
-        finally:
-            for number in caught:
-                loop.remove_signal_handler(number)
-
-    def _take(self) -> None:
-        (self.hurried if self.asked.is_set() else self.asked).set()
-
-
 async def _serve(options: Options, target: "Target", wire: "Wire | None") -> None:
     from semel.serving import Node
 
@@ -208,6 +180,7 @@ async def _serve(options: Options, target: "Target", wire: "Wire | None") -> Non
                 cluster=options.cluster,
                 data=options.data,
                 keys=options.keys,
+                drain_s=options.drain_s,
             )
             await _live(node, options, signals, wire)
         except UsageError:
@@ -226,7 +199,7 @@ async def _live(node: "Node", options: Options, signals: Signals, wire: "Wire | 
         try:
             await _unless_asked_to_go(_serve_to_the_end(node, wire), signals)
         finally:
-            await _let_go(node, options, signals)
+            await _let_go(node, signals)
     finally:
         greeting.cancel()
         await asyncio.wait([greeting])
@@ -250,9 +223,12 @@ async def _unless_asked_to_go(work: Coroutine[Any, Any, None], signals: Signals)
 
 
 async def _serve_to_the_end(node: "Node", wire: "Wire | None") -> None:
-    """Serve until the node fails or, on stdio, its client goes away."""
+    """Serve until the node fails, somebody asks it to leave, or, on stdio, its client goes away."""
     assert node.failed is not None
-    ends = [asyncio.create_task(_failure(node.failed), name="failure")]
+    ends: list[asyncio.Task[Any]] = [
+        asyncio.create_task(_failure(node.failed), name="failure"),
+        asyncio.create_task(node.departure.asked.wait(), name="departure"),
+    ]
     if wire is not None:
         ends.append(asyncio.create_task(node.serve_stdio(wire), name="stdio"))
     try:
@@ -270,11 +246,11 @@ async def _failure(failed: asyncio.Future[SemelError]) -> None:
     await asyncio.wait([failed])
 
 
-async def _let_go(node: "Node", options: Options, signals: Signals) -> None:
+async def _let_go(node: "Node", signals: Signals) -> None:
     """Let running tools end, hand over, and stop; hurry when asked to."""
-    stop = asyncio.create_task(node.stop(drain_s=options.drain_s), name="stop")
+    stop = asyncio.create_task(node.stop(), name="stop")
     hurry = asyncio.create_task(signals.hurried.wait(), name="hurry")
-    _say_farewell(node, options.drain_s)
+    _say_farewell(node, signals)
     await asyncio.wait([stop, hurry], return_when=asyncio.FIRST_COMPLETED)
     hurry.cancel()
     if not stop.done():
@@ -286,13 +262,13 @@ async def _let_go(node: "Node", options: Options, signals: Signals) -> None:
         stop.result()
 
 
-def _say_farewell(node: "Node", drain_s: float) -> None:
+def _say_farewell(node: "Node", signals: Signals) -> None:
     """Say what a node waits for that goes down on purpose."""
     assert node.failed is not None
     if node.failed.done():
         return
-    status = node.status()
-    running = status["running"] if status["leader"] == node.name else 0
+    running = node.status()["running_here"]
     calls = "1 running call" if running == 1 else f"{running} running calls"
-    waits = f"waits up to {drain_s:g} s for {calls} (a second signal hurries it)" if running else "hands over"
+    hurry = "a second signal hurries it" if signals.asked.is_set() else "two signals hurry it"
+    waits = f"waits up to {node.departure.within_s:g} s for {calls} ({hurry})" if running else "hands over"
     note(f"{node.name} takes no new calls, {waits}")

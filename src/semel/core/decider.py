@@ -10,7 +10,9 @@ The laws:
 4. An outcome is a fact of whoever ran the tool, leader or not, and is proposed until it is in the log.
 5. Before the node is live (has read to the tail that it found at its start) it folds and acts on nothing.
 6. Suspicion (a lost peer, a missing pulse) only makes a node stand for election; the log decides.
-7. A once call is said to be in doubt only after its tool's reconcile hook was asked. A hook that knows the outcome
+7. A read whose outcome the log does not take is answered without it, if nobody else can ask under its key; the answer
+   says so, and its fact stays to be written. Nothing else is answered before it is in the log.
+8. A once call is said to be in doubt only after its tool's reconcile hook was asked. A hook that knows the outcome
    settles the call; one that does not leads to doubt, and never to a run: the lost executor may act yet.
 """
 
@@ -268,6 +270,7 @@ class Decider:
 
     def _tick(self, now: Now) -> None:
         self._requests.tick(now, self._proposed)
+        self._requests.tell_unlogged(self._runs.overdue_reads(now))
         if self.leads and now.s - self._forgot_s >= self.limits.forget_every_s:
             self._forgot_s = now.s
             self._runs.forget(now)

@@ -194,18 +194,11 @@ class Ledger:
     def _read(self, position: int, entry: Read) -> Record | None:
         if self.find(entry.call.id) is not None:
             return None
-        record = _record(
-            entry,
-            effect=Effect.READ,
-            lane=None,
-            execution_id=self._count(entry.executor, new_call=True),
-            intents=(),
+        record = replace(
+            unlogged(entry),
             position=position,
-            status=entry.status,
-            timestamp_ms=entry.at_ms - int(entry.duration_ms),
+            execution_id=self._count(entry.executor, new_call=True),
             clock_ms=self.totals.clock_ms,
-            result=entry.result,
-            duration_ms=entry.duration_ms,
         )
         self._archive.keep(record)
         return record
@@ -240,6 +233,23 @@ class Ledger:
             executions_by_node={**by_node, executor.name: by_node.get(executor.name, 0) + 1},
         )
         return self.totals.calls
+
+
+def unlogged(entry: Read) -> Record:
+    """Return the record of a read that has ended and is not in the log yet: at position 0, and of no number."""
+    return _record(
+        entry,
+        effect=Effect.READ,
+        lane=None,
+        execution_id=0,
+        intents=(),
+        position=0,
+        status=entry.status,
+        timestamp_ms=entry.at_ms - int(entry.duration_ms),
+        clock_ms=0,
+        result=entry.result,
+        duration_ms=entry.duration_ms,
+    )
 
 
 def _record(entry: Intent | Read, **standing: Any) -> Record:

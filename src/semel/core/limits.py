@@ -9,7 +9,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     key_chars_max: int = 256
     """A key is a name, not a payload; 256 holds a UUID, a hash or a path of them."""
 
-    arguments_bytes_max: int = 16 * 2**20
+    arguments_bytes_max: int = 32 * 2**20
     """One call's arguments as JSON; more belongs into a file that the arguments name."""
 
     result_bytes_max: int = 32 * 2**20
@@ -38,6 +38,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     grace_s: float = 0.3
     """A new leader waits this long for a late outcome before it says in doubt: an append in flight lands in less."""
+
+    unlogged_after_s: float = 2.0
+    """A read without a key of its client's is answered if the log has not taken its outcome for this long: then the
+    log is in trouble, and has been for longer than it takes to elect a leader."""
 
     hold_s: float = 30.0
     """A call that cannot begin is held this long before it fails: longer than any election."""

@@ -65,6 +65,8 @@ class Submitted:
     ticket: int
     call: Call
     spec: Spec | Refusal
+    keyed: bool = True
+    """False if the client gave no key, so that nobody else can ever ask under the one that was made for it."""
 
 
 @dataclass(frozen=True, slots=True)

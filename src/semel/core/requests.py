@@ -9,6 +9,8 @@ from typing import assert_never
 
 from semel.core.admission import Admission
 from semel.core.call import Call, CallId, Effect, NodeId, Record, Spec, Status
+from semel.core.entry import Read
+from semel.core.ledger import unlogged
 from semel.core.message import (
     Answer,
     Confirm,
@@ -47,6 +49,8 @@ class _Waiting:
     since_s: float
     own: bool
     """True if a client of this node asked, even if it has gone since."""
+    keyed: bool = True
+    """True if somebody else may ask under its key."""
     tickets: dict[int, str] = field(default_factory=dict)
     """Ticket to the request behind it."""
     senders: dict[NodeId, int] = field(default_factory=dict)
@@ -100,7 +104,7 @@ class Requests:
         elif known is None and len(self._waiting) >= standing.limits.in_flight_max:
             self._out.append(Deny(given.ticket, busy(standing.me, standing.limits.in_flight_max)))
         else:
-            waiting = self._waiting[call.id] = _Waiting(call, given.spec, now.s, own=True)
+            waiting = self._waiting[call.id] = _Waiting(call, given.spec, now.s, own=True, keyed=given.keyed)
             self._attach(given.ticket, waiting, call.request)
             self._confirm(waiting)
             self._route(waiting, now)
@@ -235,6 +239,14 @@ class Requests:
             self._leave(waiting)
             for ticket, request in waiting.tickets.items():
                 self._out.append(Answer(ticket, record, replayed=request != record.request))
+
+    def tell_unlogged(self, reads: Iterable[Read]) -> None:
+        """Answer reads that the log has not taken, where nobody but who asked can ever ask for them."""
+        for entry in reads:
+            waiting = self._waiting.get(entry.call.id)
+            if waiting is not None and not waiting.keyed:
+                self._leave(waiting)
+                self._out.extend(Answer(ticket, unlogged(entry), replayed=False) for ticket in waiting.tickets)
 
     def settle_known(self) -> None:
         """Answer what was asked before this node had read enough to know it."""

@@ -38,6 +38,8 @@ class Runs:
         self._asking: dict[int, str] = {}
         """Intents about which a hook is asked, and how their runs were lost."""
         self._facts: dict[tuple[str, int | CallId], Entry] = {}
+        self._reads: dict[CallId, float] = {}
+        """When each read ended, in this node's seconds, whose fact is still to be written."""
 
     @property
     def room(self) -> int:
@@ -156,6 +158,15 @@ class Runs:
                 return
             yield entry
 
+    def overdue_reads(self, now: Now) -> Iterator[Read]:
+        """Yield the reads that the log has not taken for long."""
+        for call, ended_s in self._reads.items():
+            if now.s - ended_s < self._limits.unlogged_after_s:
+                return  # they ended in this order
+            entry = self._facts["read", call]
+            assert isinstance(entry, Read)
+            yield entry
+
     def written(self, entry: Entry) -> None:
         """Let go of the fact that an entry of the log states."""
         match entry:
@@ -163,6 +174,7 @@ class Runs:
                 self._facts.pop(("outcome", entry.intent), None)
             case Read() if entry.executor == self._me:
                 self._facts.pop(("read", entry.call.id), None)
+                self._reads.pop(entry.call.id, None)
             case Doubted():
                 self._facts.pop(("doubt", entry.intent), None)
             case Forgot():
@@ -181,6 +193,7 @@ class Runs:
         if running.intent is not None:
             self._state_outcome(running.intent, ended, now)
             return
+        self._reads[running.call.id] = now.s
         self._facts["read", running.call.id] = Read(
             call=running.call,
             timeout_s=running.timeout_s,

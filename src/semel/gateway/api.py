@@ -1,11 +1,12 @@
-"""The HTTP routes beside MCP: a node's status, the audit as a stream of JSON lines, and the way in for peers.
+"""The HTTP routes beside MCP: status, the audit as JSON lines, the request to leave, and the way in for peers.
 
 Knows the shapes of requests and responses; what they say comes from the node and its replica.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,10 +18,14 @@ from starlette.types import ASGIApp
 
 from semel.audit.query import PAGE_ROWS, Filter, history, news
 from semel.core.call import Status
+from semel.errors import SemelError
+from semel.gateway.asof import AsOf
+
+_SWITCHES = {"": False, "0": False, "false": False, "1": True, "true": True}
 
 
 class Observed(Protocol):
-    """A node that can be looked at."""
+    """A node that can be looked at, and asked to leave."""
 
     @property
     def changed(self) -> asyncio.Event:
@@ -32,31 +37,96 @@ class Observed(Protocol):
         """The last log position that the replica holds."""
         ...
 
+    @property
+    def log_age_s(self) -> float:
+        """How long ago the node last heard from the log."""
+        ...
+
     def status(self) -> dict[str, Any]:
         """Return how the cluster stands."""
+        ...
+
+    async def read_to_tail(self) -> int:
+        """Wait until the replica holds all that is in the log as this is asked; raises `Unconfirmed`."""
+        ...
+
+    def leave(self, within_s: float | None) -> dict[str, Any]:
+        """Take no new calls from now on, and go down once what runs has ended; return what there is to wait for."""
         ...
 
 
 def api_routes(node: Observed, replica: Path, peers: ASGIApp) -> list[BaseRoute]:
     """Return the routes under /v1 for a node and its replica's file, and the one where `peers` knock."""
 
-    async def status(_: Request) -> Response:
-        return JSONResponse(node.status())
+    async def status(request: Request) -> Response:
+        linearizable = await _read_to_tail(node, request)
+        return JSONResponse({**node.status(), "linearizable": linearizable})
 
     async def audit(request: Request) -> Response:
+        wanted = _filter(request)
+        follow = request.query_params.get("follow") == "1"
+        await _read_to_tail(node, request)
+        told = AsOf(node.position, node.log_age_s).headers()
+        lines = _lines(node, replica, wanted, follow=follow)
+        return StreamingResponse(lines, media_type="application/x-ndjson", headers=told)
+
+    async def drain(request: Request) -> Response:
+        if "origin" in request.headers:
+            return JSONResponse({"error": "no web page may ask a node to leave"}, status_code=403)
+        return JSONResponse(node.leave(_seconds(request, "timeout")), status_code=202)
+
+    return [
+        Route("/v1/status", _telling(status)),
+        Route("/v1/audit", _telling(audit)),
+        Route("/v1/drain", _telling(drain), methods=["POST"]),
+        WebSocketRoute("/peer", peers),
+    ]
+
+
+def _telling(route: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Return a route that answers with what is wrong with a request, or with the node, in a form that clients read."""
+
+    async def told(request: Request) -> Response:
         try:
-            wanted = _filter(request)
+            return await route(request)
         except ValueError as error:
             return JSONResponse({"error": str(error)}, status_code=400)
-        follow = request.query_params.get("follow") == "1"
-        lines = _lines(node, replica, wanted, follow=follow)
-        return StreamingResponse(lines, media_type="application/x-ndjson")
+        except SemelError as error:
+            return JSONResponse({"source": "semel", "code": error.code, "error": str(error)}, status_code=503)
 
-    return [Route("/v1/status", status), Route("/v1/audit", audit), WebSocketRoute("/peer", peers)]
+    return told
+
+
+async def _read_to_tail(node: Observed, request: Request) -> bool:
+    """Make what is read next linearizable, if the request asks for that; return whether it does."""
+    linearizable = _switch(request, "linearizable")
+    if linearizable:
+        await node.read_to_tail()
+    return linearizable
+
+
+def _switch(request: Request, name: str) -> bool:
+    value = request.query_params.get(name, "")
+    if value.lower() not in _SWITCHES:
+        raise ValueError(f"{name} is true or false, not {value!r}")
+    return _SWITCHES[value.lower()]
+
+
+def _seconds(request: Request, name: str) -> float | None:
+    value = request.query_params.get(name)
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ValueError(f"{name} is a number of seconds, 0 or more, not {value!r}")
+    return seconds
 
 
 def _filter(request: Request) -> Filter:
-    given = {name: value for name, value in request.query_params.items() if name != "follow"}
+    given = {name: value for name, value in request.query_params.items() if name not in ("follow", "linearizable")}
     unknown = given.keys() - set(Filter.__struct_fields__)
     if unknown:
         raise ValueError(f"no such filter: {', '.join(sorted(unknown))}; there are {Filter.__struct_fields__}")

@@ -16,9 +16,10 @@ import httpx2
 
 from semel.core.call import encode_arguments
 from semel.core.limits import Limits
-from semel.errors import BadArguments, CallError, ClusterError, NoLeader, SemelError, Undecided, UsageError
+from semel.errors import BadArguments, CallError, ClusterError, NoLeader, SemelError, Unconfirmed, Undecided, UsageError
 from semel.gateway import meta
 from semel.gateway.answers import Answer, answer_of, read_answer
+from semel.gateway.asof import AsOf
 from semel.gateway.endpoint import Endpoint, NotANode, NotConnected, Unreachable
 
 __all__ = ["Answer", "Client", "answer_of", "connect"]
@@ -32,6 +33,10 @@ _ANY_SIZE = Limits(arguments_bytes_max=sys.maxsize)
 
 _IDLE_S = 60.0
 """How long an idle connection is kept; nodes keep theirs a little longer."""
+
+STATUS_PATH = "/v1/status"
+AUDIT_PATH = "/v1/audit"
+_LINEARIZABLE = {"linearizable": "true"}
 
 _Value = TypeVar("_Value")
 
@@ -143,15 +148,57 @@ class Client:
         """
         return await self._try(Endpoint.list_tools)
 
+    async def status(self, *, linearizable: bool = False) -> dict[str, Any]:
+        """Return how the cluster stands as one of its nodes has read it; the shape of `semel status --json`.
+
+        A linearizable status knows of everything that was in the log when it was asked for.
+
+        Raises:
+            Unconfirmed: it cannot be linearizable just now.
+            ClusterError: no node gave an answer in time.
+        """
+        return dict(await self.get_json(STATUS_PATH, _LINEARIZABLE if linearizable else {}))
+
+    def audit(
+        self,
+        *,
+        linearizable: bool = False,
+        follow: bool = False,
+        as_of: Callable[[AsOf], None] | None = None,
+        **filters: str | int | None,
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield the calls in the log, oldest first, in the shape of `semel audit --json`.
+
+        Args:
+            linearizable: begin once the node has read all that was in the log when this was asked.
+            follow: go on with calls as they come to an outcome, for ever.
+            as_of: is told first which position of the log is shown, and how old the node's newest sign of the log is.
+            filters: `tool`, `caller`, `key`, `node`, `outcome`, `since_ms` (since 1970), `limit` (the newest so many).
+
+        Raises:
+            UsageError: there is no such filter.
+            Unconfirmed: it cannot be linearizable just now.
+            ClusterError: no node gave an answer in time, or the stream broke off.
+        """
+        wanted = {name: str(value) for name, value in filters.items() if value is not None}
+        wanted |= _LINEARIZABLE if linearizable else {}
+        return self.get_lines(AUDIT_PATH, wanted | ({"follow": "1"} if follow else {}), as_of=as_of)
+
     async def get_json(self, path: str, parameters: Mapping[str, Any] | None = None) -> Any:
         """Return the JSON that the first node to answer gives for a GET of `path`.
 
         Raises:
             SemelError: what the node refused with, or ClusterError if none gave an answer in time.
         """
+        return await self._json(lambda endpoint: endpoint.get(path, parameters or {}))
 
+    async def post_json(self, path: str, parameters: Mapping[str, Any] | None = None) -> Any:
+        """Return the JSON that the first node to answer gives for a POST to `path`; raises as `get_json` does."""
+        return await self._json(lambda endpoint: endpoint.post(path, parameters or {}))
+
+    async def _json(self, request: Callable[[Endpoint], Awaitable[httpx2.Response]]) -> Any:
         async def ask(endpoint: Endpoint) -> Any:
-            response = await endpoint.get(path, parameters or {})
+            response = await request(endpoint)
             try:
                 return json.loads(await response.aread())
             except (httpx2.TransportError, ValueError) as error:
@@ -161,13 +208,24 @@ class Client:
 
         return await self._try(ask)
 
-    async def get_lines(self, path: str, parameters: Mapping[str, Any] | None = None) -> AsyncGenerator[Any, None]:
+    async def get_lines(
+        self,
+        path: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        as_of: Callable[[AsOf], None] | None = None,
+    ) -> AsyncGenerator[Any, None]:
         """Yield the JSON values of the lines that the first node to answer streams for a GET of `path`.
+
+        `as_of` is told first how fresh they are, if the node says so.
 
         Raises:
             SemelError: as `get_json` does, and ClusterError if the stream breaks off.
         """
         response = await self._try(lambda endpoint: endpoint.get(path, parameters or {}))
+        fresh = AsOf.of(response.headers)
+        if as_of is not None and fresh is not None:
+            as_of(fresh)
         try:
             async for line in response.aiter_lines():
                 if line:
@@ -227,6 +285,7 @@ class _Failures:
         self.for_good: set[str] = set()
         self._by_url: dict[str, str] = {}
         self._broken: dict[str, SemelError] = {}
+        self._unconfirmed: Unconfirmed | None = None
         self._in_the_dark = False
 
     def __str__(self) -> str:
@@ -238,13 +297,18 @@ class _Failures:
         if isinstance(error, NotANode):
             self.for_good.add(endpoint.url)
         self._broken.pop(endpoint.url, None)
-        if isinstance(error, SemelError) and not isinstance(error, ClusterError):
+        if isinstance(error, Unconfirmed):
+            self._unconfirmed = error
+        if isinstance(error, Unconfirmed) or (isinstance(error, SemelError) and not isinstance(error, ClusterError)):
             self._broken[endpoint.url] = error
         sent = isinstance(error, TimeoutError | Unreachable) and not isinstance(error, NotConnected)
         self._in_the_dark |= sent or isinstance(error, Undecided) or endpoint.url in self._broken
 
     def raise_if_broken(self, candidates: Sequence[Endpoint]) -> None:
-        """Raise what ails the nodes (their log, their replica) if that is all that any of them has to say."""
+        """Raise what ails the nodes (their log, their replica) if that is all that any of them has to say.
+
+        A read that could not be linearizable counts: the node has already waited for its log.
+        """
         if all(each.url in self._broken for each in candidates):
             raise self._broken[candidates[-1].url]
 
@@ -257,6 +321,8 @@ class _Failures:
 
     def summed_up(self, limit_s: float, key: str | None) -> ClusterError:
         """Return the error that says what happened, and what a retry of the call with `key` would do."""
+        if self._unconfirmed is not None:
+            return self._unconfirmed
         happened = f"no answer within {limit_s:.1f} s: {self}."
         if key is None:
             return NoLeader(f"{happened} Try again later, or ask another node")

@@ -74,7 +74,14 @@ class Endpoint:
 
     async def get(self, path: str, parameters: Mapping[str, Any]) -> httpx2.Response:
         """Return the response to a GET, its body still to be read and the response to be closed."""
-        request = self._http.build_request("GET", f"{self.url}{path}", params=dict(parameters))
+        return await self._request("GET", path, parameters)
+
+    async def post(self, path: str, parameters: Mapping[str, Any]) -> httpx2.Response:
+        """Return the response to a POST without a body, as `get` does."""
+        return await self._request("POST", path, parameters)
+
+    async def _request(self, method: str, path: str, parameters: Mapping[str, Any]) -> httpx2.Response:
+        request = self._http.build_request(method, f"{self.url}{path}", params=dict(parameters))
         try:
             response = await self._http.send(request, stream=True)
             if response.is_success:
@@ -173,6 +180,8 @@ def _http_refusal(status: int, body: bytes) -> Exception:
         told = None
     if status == 400 and isinstance(told, dict) and isinstance(told.get("error"), str):
         return UsageError(told["error"])
+    if isinstance(told, dict) and told.get("source") == "semel":
+        return by_code(str(told.get("code")), str(told.get("error")))
     if status == 413:
         return TooLarge("the request is larger than a node reads: store the data elsewhere. Nothing was run")
     said = " ".join(body.decode(errors="replace").split())[:200]

@@ -35,7 +35,7 @@ def bind(host: str, port: int) -> socket.socket:
 def _why_not(place: str, port: int, error: Exception) -> str:
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.EADDRINUSE:
-        return f"{place} is in use{_by_whom(port)}: choose another with --listen, or end the other program"
+        return f"{place} is in use{by_whom(port)}: choose another with --listen, or end the other program"
     if number == errno.EADDRNOTAVAIL:
         return f"cannot listen on {place}: it is no address of this machine. Choose another with --listen"
     if number == errno.EACCES:
@@ -43,7 +43,7 @@ def _why_not(place: str, port: int, error: Exception) -> str:
     return f"cannot listen on {place}: {error}"
 
 
-def _by_whom(port: int) -> str:
+def by_whom(port: int) -> str:
     """Return " by name (pid n)" of the process that listens on `port`, "" where that cannot be seen."""
     with contextlib.suppress(OSError, ValueError):
         sockets = {f"socket:[{inode}]" for inode in _listening_inodes(port)}

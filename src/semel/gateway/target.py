@@ -51,6 +51,18 @@ def load_target(text: str) -> Target:
     Raises:
         TargetError: there is no such file, it does not load, or it holds nothing to serve.
     """
+    path, object_name = find_target(text)
+    if path.suffix == ".json":
+        return Target(text, read_mcp_json(path))
+    return Target(text, {path.stem: load_python(path.resolve(), object_name)})
+
+
+def find_target(text: str) -> tuple[Path, str | None]:
+    """Return the file that `text` names, and the object in it if one is named; nothing is read.
+
+    Raises:
+        TargetError: there is no such file, or it is of another kind.
+    """
     file, object_name = split_target(text)
     path = Path(file).expanduser()
     if path.suffix not in (".py", ".json"):
@@ -59,9 +71,7 @@ def load_target(text: str) -> Target:
         )
     if not path.is_file():
         raise TargetError(f"{path}: there is no such file (seen from {Path.cwd()})")
-    if path.suffix == ".json":
-        return Target(text, read_mcp_json(path))
-    return Target(text, {path.stem: load_python(path.resolve(), object_name)})
+    return path, object_name
 
 
 def split_target(text: str) -> tuple[str, str | None]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-ENTRY_BYTES_MAX = 64 * 1024 * 1024
-"""An entry must fit in memory a few times over on every node that reads it."""
+ENTRY_BYTES_MAX = 72 * 1024 * 1024
+"""The largest entry holds a call's arguments and its result, and it must fit in memory a few times over on every node
+that reads it."""
 
 BATCH_ENTRIES_MAX = 1000
 """A batch that follows is small enough to be folded within a few milliseconds."""

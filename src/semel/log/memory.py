@@ -21,6 +21,8 @@ class MemoryLog:
     copies = 0
     """It is never trimmed of itself: there is room for all of it, or for nothing else."""
 
+    local = True
+
     def __init__(self) -> None:
         self._founding: bytes | None = None
         self._entries: list[bytes] = []

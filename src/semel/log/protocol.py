@@ -46,6 +46,11 @@ class Log(Protocol):
         """How many live replicas must hold an entry durably before it is trimmed; 0 if the log keeps everything."""
         ...
 
+    @property
+    def local(self) -> bool:
+        """True if only processes of this machine can share the log: then names and addresses are this machine's."""
+        ...
+
     async def append(self, after: int, entries: Sequence[bytes]) -> int:
         """Commit `entries` (one or more) after the position `after`; return the last position written.
 

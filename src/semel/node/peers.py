@@ -19,7 +19,7 @@ from semel.core.message import Forward, Hello, Message, Refuse
 
 OUTBOX_MESSAGES_MAX = 8192
 """Messages that wait for a connection; past it they are dropped and sent again by the decisions."""
-MESSAGE_BYTES_MAX = 32 * 2**20
+MESSAGE_BYTES_MAX = 40 * 2**20
 """A forward carries a call's arguments, which have a limit of their own below this."""
 HELLO_TIMEOUT_S = 1.0
 """A process that accepts and says nothing for this long is stalled; its missing pulse tells the rest."""

@@ -69,8 +69,9 @@ from semel.node.backend import Reply
 from semel.node.catchup import CatchUp, Fetch
 from semel.node.fit import check_fit
 from semel.node.peers import Peers
+from semel.node.reach import Reach
 from semel.node.replica import Replica, digest_of_entry
-from semel.node.status import Beat, cluster_status, decode_beats
+from semel.node.status import Beat, Sightings, View, cluster_status, decode_beats
 from semel.node.tools import Attempt, Done, Gone, Toolbox
 from semel.node.trimming import Trimmer
 
@@ -118,6 +119,9 @@ class Runtime:
         """Why the log cannot be written or seen just now, by what was tried."""
         self.changed = asyncio.Event()
         """Set and replaced whenever the replica has committed something new."""
+        self.remarks: list[str] = []
+        """What an operator should know of how this node was started; the status shows it as warnings."""
+        self.reach = Reach(log)
         self._idle = asyncio.Event()
         """Set once the node drains and owes nothing any more, or cannot go on."""
         self._log = log
@@ -128,6 +132,7 @@ class Runtime:
         self._held_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._beats: dict[str, Beat] = {}
+        self._sightings = Sightings()
         self._catch_up = CatchUp(log, identity.node.name, fetch, replica.path.with_suffix(".incoming"))
         self._trimmer = Trimmer(log, replica)
         self._last_entry = ""
@@ -143,19 +148,24 @@ class Runtime:
             ReplicaError: the replica does not fit the log.
             LogError: the log cannot be used.
         """
-        tail = await self._log.tail()
+        tail = await self.reach.ask()
         await check_fit(self._log, tail, self._decider.ledger.totals, self._replica.last_entry(), self.identity.cluster)
         self._spawn(self._follow(), "follow")
         self._step(Started(tail))
         await self._pulse()
         self._spawn(self._tick_for_ever(), "tick")
         self._spawn(self._pulse_for_ever(), "pulse")
+        self._spawn(self.reach.look_for_ever(), "look")
         if self._log.copies:
             self._spawn(self._trim_for_ever(), "trim")
 
+    def retreat(self) -> None:
+        """Take no new calls from now on, and resign; what runs goes on, and `drain` waits for it."""
+        self._step(Drained())
+
     async def drain(self, patience_s: float) -> None:
         """Take no new calls, resign, and let running tools end for up to `patience_s`."""
-        self._step(Drained())
+        self.retreat()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), patience_s)
         for future in self._tickets.values():
@@ -250,10 +260,24 @@ class Runtime:
         except CallError as error:
             return Refusal(error.code, str(error))
 
+    async def read_to_tail(self) -> int:
+        """Wait until this node has read all that the log holds as this is asked; return the position of its end.
+
+        What `status` and the replica show from then on is linearizable.
+
+        Raises:
+            Unconfirmed: the log cannot tell in time where it ends, or the node does not get there in time.
+            SemelError: the node cannot go on.
+        """
+        if self.failed.done():
+            raise self.failed.result()
+        return await self.reach.read_to_tail(self)
+
     def status(self) -> dict[str, Any]:
         """Return how the cluster stands as this node has read it; the shape of `semel status --json`."""
-        mine = self._beat()
-        return cluster_status(self._decider, {**self._beats, self.identity.node.name: mine}, self.readiness(), now())
+        beats = {**self._beats, self.identity.node.name: self._beat()}
+        view = View(beats, self._sightings, self.reach, len(self._tickets), self.readiness(), self.remarks)
+        return cluster_status(self._decider, view, now())
 
     # What peers say (a `Listener`).
 
@@ -288,6 +312,7 @@ class Runtime:
             outputs = self._decider.step(given, now())
             if ledger.position != position:
                 self._replica.commit(ledger.totals, self._last_entry)
+                self.reach.heard(ledger.position)
                 self.changed.set()
                 self.changed = asyncio.Event()
         except SemelError as error:
@@ -467,6 +492,7 @@ class Runtime:
             return
         self._note_trouble("pulse", None)
         self._beats = decode_beats(seen)
+        self._sightings.see(self._beats, now().s)
         beats = {name: (NodeId(name, beat.incarnation), str(beat.at_s)) for name, beat in self._beats.items()}
         self._step(Pulsed(beats))
 

@@ -56,6 +56,8 @@ class Asked:
     node: NodeId
     call: Call
     effect: Effect
+    keyed: bool = True
+    """False if the node made the key, for this request alone."""
     told_s: float | None = None
     answer: Record | None = None
     replayed: bool = False

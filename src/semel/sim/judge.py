@@ -17,6 +17,9 @@ from semel.sim.history import Asked, Checkpoint, Question, Start
 from semel.sim.toolbox import TOOLS
 from semel.sim.world import Run
 
+FASTEST_CLOCK = 1.25
+"""How much faster than the world's time a node's own clock may go."""
+
 ELECTIONS_MAX = 20
 """More of them in half a second are no storm's doing: it declares a peer lost falsely every 40 ms at most."""
 
@@ -207,6 +210,9 @@ def answers_are_the_outcome(run: Run, chronicle: Chronicle) -> Iterator[str]:
         record = asked.answer
         if record is None or asked.told_s is None:
             continue
+        if record.position == 0:
+            yield from _unlogged_answer(run, asked, record)
+            continue
         life = chronicle.life_at(record.id, record.position)
         if life is None or record.id != asked.call.id:
             yield f"{_told(asked)}, and no such call is in the log"
@@ -218,6 +224,25 @@ def answers_are_the_outcome(run: Run, chronicle: Chronicle) -> Iterator[str]:
             yield f"{_told(asked)}, replayed={asked.replayed}, and the run was for {life.request}"
         elif (wrong := _not_as_in_the_log(run, life, record)) is not None:
             yield f"{_told(asked)}: {wrong}"
+
+
+def _unlogged_answer(run: Run, asked: Asked, record: Record) -> Iterator[str]:
+    """Yield why an answer that is said not to be in the log should not have been given."""
+    assert asked.told_s is not None
+    ran = [start for start in run.history.starts if start.call == asked.call and start.node == asked.node]
+    if asked.effect is not Effect.READ or asked.keyed:
+        yield f"{_told(asked)} without the log, and others may ask for the same"
+    elif not any(_said(start, record) for start in ran):
+        yield f"{_told(asked)} without the log, and no tool said so"
+    elif all(asked.told_s - (it.ended_s or 0.0) < run.limits.unlogged_after_s / FASTEST_CLOCK for it in ran):
+        yield f"{_told(asked)} without the log, which had no time to take it"
+
+
+def _said(start: Start, record: Record) -> bool:
+    """Return whether a read ended as its record says; one that was lost is an error."""
+    if start.status is None:
+        return start.ended_s is not None and record.status is Status.ERROR
+    return (start.status, start.result) == (record.status, bytes(record.result or b""))
 
 
 def _not_as_in_the_log(run: Run, life: Life, record: Record) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from semel.core.call import Call, CallId, digest_of
+from semel.core.call import Call, CallId, Effect, digest_of
 from semel.core.message import Abandoned, Answer, Deny, Submitted
 from semel.errors import by_code
 from semel.sim.climate import Fault
@@ -39,6 +39,8 @@ class Errand:
     patience_s: float
     asks_again: int
     """How often it asks for the same again, after its answer."""
+    keyed: bool = True
+    """False if it gives no key, so that each of its requests is a call of its own."""
     returning: int = 0
     """How many times it is about to do so."""
     done: bool = False
@@ -80,6 +82,7 @@ class Workload:
             persistent=chance.random() < 0.8,
             patience_s=math.inf if chance.random() < 0.2 else chance.uniform(0.1, PATIENCE_S),
             asks_again=chance.choice((0, 0, 0, 1, 2)),
+            keyed=TOOLS[wish.tool].effect is not Effect.READ or chance.random() < 0.5,
         )
 
     def _asking(self, errand: Errand) -> Callable[[], None]:
@@ -102,17 +105,17 @@ class Workload:
         arguments = {"account": wish.account, "amount": wish.amount}
         ticket = len(world.history.asked) + 1
         call = Call(
-            id=wish.id,
+            id=wish.id if errand.keyed else CallId(wish.id.caller, f"{wish.id.key}-{ticket}"),
             tool=wish.tool,
             arguments=msgspec.Raw(msgspec.json.encode(arguments)),
             digest=digest_of(wish.tool, arguments),
             request=f"r{ticket}",
         )
-        asked = Asked(world.timeline.now_s, ticket, process.node, call, TOOLS[wish.tool].effect)
+        asked = Asked(world.timeline.now_s, ticket, process.node, call, TOOLS[wish.tool].effect, errand.keyed)
         world.history.asked.append(asked)
         errand.open[ticket] = asked
         world.note("client", lambda: f"asks {process.node}, ticket {ticket}: {wish.id.key} {wish.tool} {wish.amount}")
-        given = Submitted(ticket, call, world.toolbox.spec(machine.name, call))
+        given = Submitted(ticket, call, world.toolbox.spec(machine.name, call), errand.keyed)
         process.ask(ticket, given, lambda told: self._hear(errand, asked, told))
         if errand.patience_s < math.inf:
             world.timeline.after(errand.patience_s, lambda: self._lose_patience(machine, errand, ticket))

@@ -106,6 +106,7 @@ def _limits(chance: Random) -> Limits:
         patience_s=0.5,
         grace_s=0.1,
         hold_s=chance.choice((0.6, 2.0)),
+        unlogged_after_s=chance.choice((0.2, 1.0)),
         forward_again_s=0.15,
         forget_every_s=chance.choice((0.5, 2.0, 100.0)),
         result_retention_ms=chance.choice((500, 4000, 1_000_000)),

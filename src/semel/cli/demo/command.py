@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 
 from semel.cli.demo.narrator import CheckFailed, Narrator
-from semel.cli.demo.stage import Stage
+from semel.cli.demo.quorum import QuorumStory
+from semel.cli.demo.stage import QuorumStage, Stage
 from semel.cli.demo.story import Story
 from semel.cli.exits import Exit
 from semel.cli.lesson import Lesson
@@ -26,6 +27,7 @@ DEMO_LESSON = """\
 Examples:
   semel demo
   semel demo --keep /tmp/semel-demo
+  semel demo --quorum
 """
 
 
@@ -36,16 +38,19 @@ Examples:
     type=click.Path(path_type=Path),
     help="Play in DIR, which is new or empty, and leave the logs there.",
 )
-def demo(keep: Path | None) -> Exit:
+@click.option(
+    "--quorum", is_flag=True, help="Play on a log that three etcd members keep, and kill the one that leads, too."
+)
+def demo(keep: Path | None, quorum: bool) -> Exit:
     """Watch three nodes survive the death of their leader.
 
-    Three processes on this machine share one log. Every line of the story is checked against the nodes' logs and
-    the clients' answers as it is told; if one does not hold, the demo says which and exits with 1. Nothing is left
-    behind, unless you ask for it.
+    Three processes on this machine share one log; with --quorum three etcd members keep it. Every line of the story
+    is checked against the nodes' logs and the clients' answers as it is told; if one does not hold, the demo says
+    which and exits with 1. Nothing is left behind, unless you ask for it.
     """
     folder = _new_or_empty(keep) if keep is not None else Path(tempfile.mkdtemp(prefix="semel-demo-"))
     try:
-        return asyncio.run(_play(folder, keep=keep is not None))
+        return asyncio.run(_play(folder, keep=keep is not None, quorum=quorum))
     finally:
         if keep is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -69,19 +74,29 @@ def _new_or_empty(folder: Path) -> Path:
     return folder.resolve()
 
 
-async def _play(folder: Path, *, keep: bool) -> Exit:
+def _cast(folder: Path, narrator: Narrator, *, quorum: bool) -> tuple[Stage, Story]:
+    """Return the stage, and the story that is told on it."""
+    if quorum:
+        of_six = QuorumStage(folder)
+        return of_six, QuorumStory(of_six, narrator)
+    of_three = Stage(folder)
+    return of_three, Story(of_three, narrator)
+
+
+async def _play(folder: Path, *, keep: bool, quorum: bool) -> Exit:
     begun_s = time.monotonic()
     for ending in (signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(ending, signal.raise_signal, signal.SIGINT)
-    narrator, stage = Narrator(stdout_console()), Stage(folder)
+    narrator = Narrator(stdout_console())
+    stage, story = _cast(folder, narrator, quorum=quorum)
     try:
         async with asyncio.timeout(STORY_S):
-            await Story(stage, narrator).tell()
+            await story.tell()
             await _clear_away(stage, narrator, None if keep else folder)
     except (CheckFailed, SemelError, TimeoutError) as trouble:
         why = str(trouble) or f"the story was not over after {STORY_S:.0f} s"
         note(
-            f"{narrator.at}: {why}\n\nThe nodes' last words:\n{stage.last_words()}",
+            f"{narrator.at}: {why}\n\nTheir last words:\n{stage.last_words()}",
             label="\nthis does not hold: ",
             style="red",
         )
@@ -97,9 +112,9 @@ async def _play(folder: Path, *, keep: bool) -> Exit:
 async def _clear_away(stage: Stage, narrator: Narrator, folder: Path | None) -> None:
     """Tell the last step: end the nodes, and remove the folder unless it is to be kept (None)."""
     narrator.step("Cleanup: no process and no file left behind" if folder else "Cleanup: no process left behind")
-    with narrator.waiting("the nodes go down"):
-        codes = {actor.name: await stage.end(actor) for actor in stage.actors.values()}
-    narrator.check("each node went down by itself when asked, with exit code 0", not any(codes.values()), codes)
+    with narrator.waiting("they go down"):
+        failed = await stage.end_all()
+    narrator.check("each went down by itself when asked, and in order", not failed, failed)
     narrator.check(f"none of the {len(stage.pids)} processes is left", not any(map(_runs, stage.pids)), stage.pids)
     if folder is not None:
         shutil.rmtree(folder)

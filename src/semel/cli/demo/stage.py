@@ -1,13 +1,10 @@
-"""The demo's stage: a folder, and node processes that it starts, kills and ends, each by its own process id."""
+"""The demo's stages: a folder, and processes that are started, killed and ended, each by its own process id."""
 
 import asyncio
-import os
 import shutil
+import signal
 import socket
-import sys
-from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -15,6 +12,14 @@ from typing import TYPE_CHECKING, TypeVar
 from semel.cli.asking import open_client
 from semel.cli.demo.narrator import CheckFailed
 from semel.errors import SemelError
+from semel.local.child import Child
+from semel.local.ensemble import Served
+from semel.local.etcd import find_etcd
+from semel.local.home import Home
+from semel.local.members import healthy, leader_of
+from semel.local.node import node_command
+from semel.local.quorum import make_quorum
+from semel.local.setting import Setting
 
 if TYPE_CHECKING:
     from semel.gateway.client import Client
@@ -26,7 +31,6 @@ STEP_S = 15.0
 """No wait of the story is longer; the longest that is meant to happen takes a second or two."""
 END_S = 15.0
 """A node that was told to end and has not after this long is killed."""
-OUTPUT_LINES_SHOWN = 12
 
 Found = TypeVar("Found")
 
@@ -37,88 +41,130 @@ class Actor:
 
     name: str
     url: str
-    process: Process
+    process: Child
     client: "Client"
 
 
 class Stage:
-    """Three nodes' home, and all that must be gone at the end."""
+    """Three nodes' home, with the embedded log, and all that must be gone at the end."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._starts = folder / "starts.txt"
         self._starts.touch()
         self._target = Path(shutil.copy(Path(__file__).with_name("server.py"), folder / "server.py"))
-        self._ports: dict[str, int] = {}
+        self._environment = {STARTS_FILE: str(self._starts)}
+        self._nodes: dict[str, Served] = {}
         self.actors: dict[str, Actor] = {}
         self.pids: list[int] = []
         """Every process that was started, also those that are gone."""
 
     async def start(self, name: str) -> Actor:
         """Start a node as a process of its own; its words go into a file of the folder."""
-        port = self._ports.setdefault(name, _free_port())
-        url = f"http://127.0.0.1:{port}"
-        command = [
-            *(sys.executable, "-m", "semel", "serve", str(self._target)),
-            *("--log", (self._folder / "log.db").as_uri().replace("file:", "sqlite:"), "--node", name),
-            *("--listen", f"127.0.0.1:{port}"),
-        ]
-        with self._output_of(name).open("ab") as output:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=os.environ | {STARTS_FILE: str(self._starts)},
-                start_new_session=True,  # Ctrl-C is for the demo, which ends its nodes itself
-            )
-        self.pids.append(process.pid)
+        node = self._nodes.get(name) or self._nodes.setdefault(name, self._new_node(name))
+        await self._start(node.child)
         earlier = self.actors.get(name)
-        self.actors[name] = Actor(name, url, process, open_client([url], timeout_s=STEP_S, caller="ada"))
+        self.actors[name] = Actor(name, node.url, node.child, open_client([node.url], timeout_s=STEP_S, caller="ada"))
         if earlier is not None:
             await earlier.client.close()
         return self.actors[name]
 
-    async def kill(self, actor: Actor) -> None:
-        """End a process as a crash would: SIGKILL, and it is gone."""
-        actor.process.kill()
-        await actor.process.wait()
-
-    async def end(self, actor: Actor) -> int:
+    async def end(self, child: Child) -> int:
         """Ask a process to go, and return its exit code."""
-        if actor.process.returncode is None:
-            actor.process.terminate()
-        try:
-            return await asyncio.wait_for(actor.process.wait(), END_S)
-        except TimeoutError:
-            actor.process.kill()
-            return await actor.process.wait()
+        return await child.end(END_S)
+
+    async def end_all(self) -> dict[str, int]:
+        """Ask all processes to go, in order, and return by name the exit codes of those that did not end well."""
+        codes = {name: await self.end(actor.process) for name, actor in self.actors.items()}
+        return {name: code for name, code in codes.items() if code != 0}
 
     async def close(self) -> None:
         """End whatever is left, however the story went."""
         try:
             await asyncio.gather(*(actor.client.close() for actor in self.actors.values()), return_exceptions=True)
-            await asyncio.gather(*(self.end(actor) for actor in self.actors.values()))
+            await asyncio.gather(*(self.end(child) for child in self._children()))
         finally:
-            for actor in self.actors.values():  # only where the ending itself was interrupted
-                with suppress(ProcessLookupError):
-                    if actor.process.returncode is None:
-                        actor.process.kill()
+            for child in self._children():  # only where the ending itself was interrupted
+                child.signal(signal.SIGKILL)
 
     def starts(self) -> list[str]:
         """Return which slow tools have started, in order, as they say themselves."""
         return [line.split()[0] for line in self._starts.read_text().splitlines()]
 
     def last_words(self) -> str:
-        """Return the ends of what the nodes wrote, for a story that failed."""
-        return "\n".join(
-            f"--- {name}\n"
-            + "\n".join(self._output_of(name).read_text(errors="replace").splitlines()[-OUTPUT_LINES_SHOWN:])
-            for name in self.actors
-        )
+        """Return the ends of what the processes wrote, for a story that failed."""
+        return "\n".join(f"--- {child.name}\n{child.last_words()}" for child in self._children())
 
-    def _output_of(self, name: str) -> Path:
-        return self._folder / f"{name}.out"
+    def _children(self) -> list[Child]:
+        return [node.child for node in self._nodes.values()]
+
+    async def _start(self, child: Child) -> None:
+        await child.start()
+        self.pids.append(child.pid)
+
+    def _new_node(self, name: str) -> Served:
+        port = _free_port()
+        command = node_command(
+            str(self._target), name=name, log=f"sqlite://{self._folder}/log.db", listen=f"127.0.0.1:{port}"
+        )
+        child = Child(name, command, log=self._folder / f"{name}.out", environment=self._environment)
+        return Served(child, f"http://127.0.0.1:{port}")
+
+
+class QuorumStage(Stage):
+    """Three etcd members beside the three nodes, whose log they keep."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._etcd = find_etcd()
+        self._members: dict[str, Served] = {}
+
+    async def start_members(self) -> list[Served]:
+        """Start three etcd members, and return them once they have a quorum."""
+        home = Home(self._folder / "quorum")
+        home.folder.mkdir()
+        setting = Setting(target=str(self._target), home=home, etcd=self._etcd, environment=self._environment)
+        ensemble = await make_quorum(
+            setting, members=3, nodes=3, node_port=_free_port(), etcd_port=_free_port(), say=lambda _: None
+        )
+        self._members = {one.child.name: one for one in ensemble.members}
+        self._nodes = {one.child.name: one for one in ensemble.nodes}
+        for member in ensemble.members:
+            await self._start(member.child)
+        await asyncio.gather(*map(self.quorum_seen_by, ensemble.members))
+        return list(ensemble.members)
+
+    async def start_member(self, member: Served) -> None:
+        """Start a member again, and wait until it sees a quorum."""
+        await self._start(member.child)
+        await self.quorum_seen_by(member)
+
+    async def quorum_seen_by(self, member: Served) -> None:
+        """Wait until this member answers and has a quorum."""
+
+        async def look() -> bool | None:
+            return await healthy(member.url) or None
+
+        await until(f"{member.child.name} has a quorum", look)
+
+    async def leading_member(self) -> Served:
+        """Return the etcd member that leads, once there is one."""
+
+        async def look() -> Served | None:
+            urls = {one.url: one for one in self._members.values() if one.child.runs}
+            found = await leader_of(list(urls))
+            return urls[found] if found else None
+
+        return await until("an etcd member leads", look)
+
+    async def end_all(self) -> dict[str, int]:
+        """Ask the nodes to go, then the members, one by one; etcd ends itself with the signal that asked it to go."""
+        nodes = await super().end_all()
+        codes = {name: await self.end(member.child) for name, member in self._members.items()}
+        return nodes | {name: code for name, code in codes.items() if code not in (0, -signal.SIGTERM)}
+
+    def _children(self) -> list[Child]:
+        return [*super()._children(), *(member.child for member in self._members.values())]
 
 
 async def until(what: str, look: Callable[[], Awaitable[Found | None]]) -> Found:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from semel.cli.demo.narrator import Narrator
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 NODES = ("node-1", "node-2", "node-3")
 KEYS = ("sum", "product", "greeting")
+
+
+Step = Callable[[], Awaitable[None]]
 
 
 class Story:
@@ -39,19 +43,30 @@ class Story:
         Raises:
             CheckFailed: a line did not hold.
         """
-        await self._three_nodes_start()
-        await self._each_says_its_status()
-        await self._calls_go_through_every_node()
-        await self._the_audit_is_read()
-        await self._a_retry_is_no_second_run()
-        await self._the_leader_is_killed()
-        await self._life_goes_on()
-        await self._the_killed_node_returns()
+        for step in self.steps():
+            await step()
+
+    def steps(self) -> list[Step]:
+        """Return the steps in their order."""
+        return [
+            self.they_start,
+            self.each_says_its_status,
+            self.calls_go_through_every_node,
+            self.the_audit_is_read,
+            self.a_retry_is_no_second_run,
+            self.the_leader_is_killed,
+            self.life_goes_on,
+            self.the_killed_node_returns,
+        ]
 
     # The steps.
 
-    async def _three_nodes_start(self) -> None:
+    async def they_start(self) -> None:
+        """Step 1."""
         self._narrator.step("Three nodes start; one is elected, two follow")
+        await self._nodes_start()
+
+    async def _nodes_start(self) -> None:
         with self._narrator.waiting("three processes start"):
             actors = await asyncio.gather(*map(self._stage.start, NODES))
             views = await standings(self._actors(*NODES))
@@ -66,7 +81,8 @@ class Story:
             roles,
         )
 
-    async def _each_says_its_status(self) -> None:
+    async def each_says_its_status(self) -> None:
+        """All name the same leader."""
         self._narrator.step("The status of each node")
         views = await standings(self._actors(*NODES))
         self._narrator.show(STANDING_COLUMNS, views)
@@ -76,7 +92,8 @@ class Story:
             views,
         )
 
-    async def _calls_go_through_every_node(self) -> None:
+    async def calls_go_through_every_node(self) -> None:
+        """A call through each node, whoever leads."""
         self._narrator.step("Calls through every node; the leader executes")
         for name, key, tool, arguments, result in (
             ("node-1", "sum", "add", {"a": 1, "b": 2}, 3),
@@ -85,7 +102,8 @@ class Story:
         ):
             await self._call(name, tool, arguments, result, key=key)
 
-    async def _the_audit_is_read(self) -> None:
+    async def the_audit_is_read(self) -> None:
+        """Every node has the same audit."""
         self._narrator.step("The audit, the same on every node")
         self._history = await same_history(self._actors(*NODES), calls=len(KEYS))
         self._narrator.show(CALL_COLUMNS, self._history)
@@ -102,7 +120,8 @@ class Story:
         )
         self._check(f"{', '.join(NODES)} each answered with these very calls")
 
-    async def _a_retry_is_no_second_run(self) -> None:
+    async def a_retry_is_no_second_run(self) -> None:
+        """The same key gets the first answer, and other arguments an error."""
         self._narrator.step("A retry gets the same answer, and no second run")
         again = await self._stage.actors["node-2"].client.call("add", {"a": 1, "b": 2}, key="sum")
         first = self._history[0]
@@ -122,7 +141,8 @@ class Story:
         history = await same_history(self._actors(*NODES), calls=len(KEYS))
         self._check("the audit has not changed: still three executions", history == self._history, history)
 
-    async def _the_leader_is_killed(self) -> None:
+    async def the_leader_is_killed(self) -> None:
+        """Two calls are in flight: one is run again, one is in doubt."""
         self._narrator.step("The leader is killed with two calls in flight")
         killed, term = self._stage.actors[self._leader], self._term
         self._killed = killed.name
@@ -135,7 +155,7 @@ class Story:
         self._narrator.say(f"{second.name} was asked for charge_card (once), and its client waits")
 
         killed_at_s = time.monotonic()
-        await self._stage.kill(killed)
+        await killed.process.kill()
         self._narrator.say(f"kill -9 {killed.process.pid}  ({killed.name}, the leader)", "bold red")
         with self._narrator.waiting("a new leader is elected"):
             answer = await first.client.call("add", {"a": 2, "b": 2}, key="after")
@@ -176,7 +196,8 @@ class Story:
             starts,
         )
 
-    async def _life_goes_on(self) -> None:
+    async def life_goes_on(self) -> None:
+        """The survivors agree, and take calls."""
         self._narrator.step("Status after the failover, and calls through the new leader")
         survivors = self._survivors()
         views = await standings(survivors)
@@ -186,7 +207,8 @@ class Story:
         await self._call(survivors[0].name, "divide", {"a": 10, "b": 2}, 5.0, key="quotient")
         await self._call(survivors[1].name, "subtract", {"a": 20, "b": 5}, 15, key="difference")
 
-    async def _the_killed_node_returns(self) -> None:
+    async def the_killed_node_returns(self) -> None:
+        """It holds what the others hold, and nothing is lost."""
         self._narrator.step("The final audit; the killed node returns and holds the same log")
         before, after = self._history, await same_history(self._survivors(), calls=len(self._told))
         self._narrator.show(CALL_COLUMNS, after)

@@ -4,9 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from semel.cli.audit import AUDIT_PATH
 from semel.cli.demo.stage import Actor, until
-from semel.cli.status import STATUS_PATH
 
 Standing = dict[str, Any]
 Call = dict[str, Any]
@@ -47,11 +45,11 @@ async def seen_gone(actors: Sequence[Actor], name: str) -> None:
 
 
 async def _standing(actor: Actor) -> Standing:
-    return dict(await actor.client.get_json(STATUS_PATH))
+    return await actor.client.status()
 
 
 async def _history(actor: Actor) -> list[Call]:
-    return [dict(call) async for call in actor.client.get_lines(AUDIT_PATH)]
+    return [dict(call) async for call in actor.client.audit()]
 
 
 def _names(actors: Sequence[Actor]) -> str:

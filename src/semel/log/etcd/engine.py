@@ -22,6 +22,9 @@ from semel.log.protocol import Batch
 class EtcdLog:
     """A `Log` in etcd, shared by the nodes of many machines; `open` makes it, for the running event loop."""
 
+    local = False
+    """Nodes on other machines share it."""
+
     def __init__(self, cluster: Cluster, folder: Path | None) -> None:
         self._cluster = cluster
         self._folder = folder

@@ -48,6 +48,8 @@ class Housekeeping:
         """etcd's revision when it was last tended: history before it is nobody's need any more."""
         self._tended_at = time.monotonic()
         self._tend_at = self._tended_at + TEND_AFTER_TRIM_S
+        self._soon = 0
+        """So many more times it is to be tended soon: what a trim has deleted takes two compactions to be freed."""
         self._warned = False
         self._tending: asyncio.Task[None] | None = None
 
@@ -64,6 +66,7 @@ class Housekeeping:
             if end > 2:
                 await self._delete(self._keys.log_between(2, end))
                 await self._delete(self._keys.pieces_between(2, end))
+                self._soon = 2
                 self._tend_at = min(self._tend_at, self._tended_at + TEND_AFTER_TRIM_S)
         self.tend()
 
@@ -75,7 +78,8 @@ class Housekeeping:
         now = time.monotonic()
         due_at = self._tended_at + TEND_WHEN_FULL_S if self._cluster.full else self._tend_at
         if self._cluster.address.compact and now >= due_at and self._tending is None:
-            self._tended_at, self._tend_at = now, now + TEND_EVERY_S
+            self._soon = max(0, self._soon - 1)
+            self._tended_at, self._tend_at = now, now + (TEND_AFTER_TRIM_S if self._soon else TEND_EVERY_S)
             self._tending = asyncio.create_task(self._tend(), name="etcd housekeeping")
 
     async def _tend(self) -> None:

@@ -33,6 +33,9 @@ class SqliteLog:
     copies = 0
     """The file holds the whole history: a disk has room for it, and a lost replica is made anew from it."""
 
+    local = True
+    """SQLite's locks hold between the processes of one machine, and not over a network's file system."""
+
     def __init__(self, path: Path, appender: Appender, reader: Reader, watch: Watch) -> None:
         self._path = path
         self._appender = appender
