@@ -6,7 +6,7 @@ SEEDS   ?= 20000
 MINUTES ?= 1
 LOG     ?= sqlite
 
-.PHONY: help demo demo-quorum test check lint types imports sim mutants fire chaos hosts chaos-peers million readme lock clean
+.PHONY: help demo demo-quorum test check lint types imports sim mutants fire chaos hosts chaos-peers million bench readme lock clean
 
 help:  ## show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -41,8 +41,11 @@ sim: $(READY)  ## the simulator over SEEDS=20000 seeds
 mutants: $(READY)  ## broken cores, each of which the judge must catch
 	$(BIN)/python -m semel.sim.mutants
 
-million: $(READY)  ## restart a node whose log has a million calls
-	$(BIN)/python -m tests.processes.million
+million: $(READY)  ## restart a node whose log has a million calls; LOG=etcd: a million calls through a quorum
+	$(BIN)/python -m $(if $(filter etcd,$(LOG)),tests.bench.million,tests.processes.million)
+
+bench: $(READY)  ## latency and failover on three etcd members and three nodes; writes docs/PERFORMANCE.md
+	$(BIN)/python -m tests.bench
 
 fire: $(READY)  ## kill -9 of the leader under load, twenty times over, with its figures
 	$(BIN)/python -m tests.processes.fire

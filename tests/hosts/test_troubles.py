@@ -4,6 +4,8 @@ Each scene is played under load, ends when all is well again, and then the judge
 logged and done.
 """
 
+import asyncio
+
 import pytest
 
 from tests.hosts.clock import Clock
@@ -12,8 +14,11 @@ from tests.hosts.disk import full, small_disk
 from tests.hosts.hosts import NAMES, others
 from tests.hosts.namespace import Refused
 from tests.hosts.scene import Scene
+from tests.processes.cluster import until
 
 HOUR_S = 3600
+LARGE, LARGE_BYTES = 48, 200_000
+"""So much, and as much again in results, is more than the tail that semel keeps in etcd."""
 
 
 def test_a_full_disk_under_an_etcd_member_costs_that_member_only(stage: Stage) -> None:
@@ -70,5 +75,23 @@ def test_clocks_that_jump_by_an_hour_are_no_reason_for_anything(stage: Stage) ->
                 nodes.clocks[leader].move(0)
                 await scene.hosts.restart(leader)
                 await scene.hosts.be_ready()
+
+    stage(scenario)
+
+
+def test_a_follower_that_was_cut_off_while_the_log_was_trimmed_goes_on_from_a_snapshot(stage: Stage) -> None:
+    async def scenario(scene: Scene) -> None:
+        async with scene.under_load():
+            leader = await scene.hosts.leader()
+            follower = others(leader)[0]
+            with scene.hosts.cut(follower):
+                read = (await asyncio.to_thread(scene.hosts.nodes.status, follower))["position"]
+                keys = [scene.key(f"large-{number}") for number in range(LARGE)]
+                for asked in [scene.asking(leader, "store", key, line="x" * LARGE_BYTES) for key in keys]:
+                    assert (await asked).told is not None, asked
+                await until(
+                    lambda: scene.hosts.members.oldest(leader) > read + 1, limit_s=30, what="the log to be trimmed"
+                )
+            await scene.serves(follower)
 
     stage(scenario)

@@ -4,6 +4,7 @@ Knows etcd's command line and its JSON gateway; knows nothing of what semel keep
 """
 
 import asyncio
+import base64
 import json
 import os
 import shutil
@@ -129,6 +130,13 @@ class Members:
         status: dict[str, Any] = self.ask(name, "/v3/maintenance/status", {})
         return status
 
+    def oldest(self, name: str, prefix: str = "semel") -> int:
+        """Return the first position that etcd still has of a semel log, as a member sees it, but for position 1."""
+        first, end = (base64.b64encode(f"/{prefix}/log{edge}".encode()).decode() for edge in ("/", "0"))
+        body = {"key": first, "range_end": end, "limit": 2, "keys_only": True}
+        keys = [base64.b64decode(found["key"]) for found in self.ask(name, "/v3/kv/range", body)["kvs"]]
+        return int(keys[-1].rpartition(b"/")[2], 16)
+
     def find_leader(self) -> str | None:
         """Return the member that leads by its own word, if there is one."""
         for name, process in self.processes.items():
@@ -145,8 +153,10 @@ class Members:
         return found
 
     def signal(self, name: str, number: signal.Signals) -> None:
+        process = self.processes[name]
         with suppress(ProcessLookupError):
-            self.processes[name].send_signal(number)
+            if process.returncode is None:
+                os.kill(process.pid, number)  # the process's own method may reap it before asyncio does
 
     async def kill(self, name: str) -> None:
         """Kill a member as a power cut would."""
