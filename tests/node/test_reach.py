@@ -15,9 +15,9 @@ from semel.errors import LogUnavailable, Unconfirmed
 from semel.log.memory import MemoryLog
 from semel.log.protocol import Batch
 from semel.node import reach
+from semel.node.members import Beat, Members
 from semel.node.replica import Replica
 from semel.node.runtime import Runtime
-from semel.node.status import Beat, Sightings
 from tests.node.test_runtime import Tools, until
 
 pytestmark = pytest.mark.anyio
@@ -147,9 +147,9 @@ def test_a_beat_that_never_changed_may_be_anybodys_age() -> None:
     def beat(at_s: float) -> Beat:
         return Beat(incarnation="i", url="http://n", position=1, tools="t", at_s=at_s)
 
-    sightings = Sightings()
-    sightings.see({"dead": beat(1), "alive": beat(1)}, 10.0)
-    sightings.see({"dead": beat(1), "alive": beat(2)}, 11.0)
-    assert (sightings.age_s("dead", 12.5), sightings.age_s("alive", 12.5)) == (None, 1.5)
-    sightings.see({"dead": beat(1)}, 12.0)
-    assert sightings.age_s("alive", 12.5) is None
+    members = Members(MemoryLog(), "n1")
+    members.see({"dead": beat(1), "alive": beat(1)}, 10.0)
+    members.see({"dead": beat(1), "alive": beat(2)}, 11.0)
+    assert (members.age_s("dead", 12.5), members.age_s("alive", 12.5)) == (None, 1.5)
+    members.see({"dead": beat(1)}, 12.0)
+    assert members.age_s("alive", 12.5) is None

@@ -81,16 +81,14 @@ class Cluster:
         self.followed: dict[str, str] = {}
         """Whose connection each node was last told to keep."""
 
-    async def start(
-        self, name: str, tools: Tools | None = None, *, cluster: str = "semel", hold_s: float = 30.0
-    ) -> Runtime:
+    async def start(self, name: str, tools: Tools | None = None, *, cluster: str = "semel", **limits: Any) -> Runtime:
         node = Runtime(
             log=self.log,
             replica=Replica(self.folder / f"{name}.db"),
             toolbox=tools or Tools(),
             identity=Identity(NodeId(name, f"i{len(self.nodes)}"), f"http://{name}", cluster, "the-id"),
             fetch=self.fetch,
-            limits=Limits(grace_s=0.0, patience_s=0.6, hold_s=hold_s, unlogged_after_s=0.2),
+            limits=Limits(**{"grace_s": 0.0, "patience_s": 0.6, "unlogged_after_s": 0.2, **limits}),
         )
         node.peers.follow = lambda leader: self._note(name, leader)  # type: ignore[method-assign]  # there is no network
         node.peers.send = lambda to, message: self._send(node, to, message)  # type: ignore[method-assign]
@@ -196,8 +194,7 @@ async def test_a_call_runs_once_and_its_retry_on_another_node_gets_the_same_answ
 async def test_a_node_that_holds_many_bytes_of_arguments_is_busy_until_it_has_answered(tmp_path: Path) -> None:
     async with cluster(tmp_path) as c:
         tools = Tools()
-        node = await c.start("n1", tools)
-        node.limits = Limits(in_flight_bytes_max=1000)
+        node = await c.start("n1", tools, in_flight_bytes_max=1000)
         tools.gate.clear()
         first = asyncio.create_task(node.call("work", {"a": "x" * 1500}, key="first", caller="shop"))
         await until(lambda: tools.attempts, "the first runs")
@@ -592,6 +589,7 @@ async def test_the_leader_trims_what_two_replicas_hold_durably_and_keeps_a_tail(
             await calls(n1, f"k{number}")
         await until(lambda: n1._trimmer.durable == n1.position, "the one replica is durable")
         assert log._first == 1  # that is not enough
+        assert "on the disks of 2 live nodes" in n1.status()["warnings"][-1]
         n2 = await c.start("n2")
         await until(lambda: log._first > 1, "the log is trimmed")
         assert await log.tail() - log._first >= 19

@@ -12,8 +12,8 @@ from typing import Protocol
 
 from semel.errors import LogUnavailable, ReplicaError
 from semel.log.protocol import Log
+from semel.node.members import decode_beats
 from semel.node.snapshot import Snapshot
-from semel.node.status import decode_beats
 
 AGAIN_S = 1.0
 """The pause before the peers are asked again, if none of them could help."""

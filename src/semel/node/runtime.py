@@ -6,16 +6,14 @@ act comes out as an effect.
 
 import asyncio
 import contextlib
-import itertools
 import logging
-import secrets
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from semel.core.call import Call, CallId, NodeId, Spec, Status, check_key, digest_of, encode_arguments
+from semel.core.call import NodeId, Spec, Status
 from semel.core.codec import decode_entry, encode
 from semel.core.decider import Decider, Identity
 from semel.core.entry import Entry
@@ -54,10 +52,8 @@ from semel.core.message import (
     Ticked,
 )
 from semel.errors import (
-    Busy,
     CallError,
     ClusterError,
-    Conflict,
     LogTrimmed,
     LogUnavailable,
     SemelError,
@@ -65,13 +61,17 @@ from semel.errors import (
     by_code,
 )
 from semel.log.protocol import Log
+from semel.node import insisting
 from semel.node.backend import Reply
 from semel.node.catchup import CatchUp, Fetch
+from semel.node.desk import Desk
 from semel.node.fit import check_fit
+from semel.node.insisting import Troubles
+from semel.node.members import Beat, Members
 from semel.node.peers import Peers
 from semel.node.reach import Reach
 from semel.node.replica import Replica, digest_of_entry
-from semel.node.status import Beat, Sightings, View, cluster_status, decode_beats
+from semel.node.status import View, cluster_status
 from semel.node.tools import Attempt, Done, Gone, Toolbox
 from semel.node.trimming import Trimmer
 
@@ -81,8 +81,6 @@ PULSE_S = 0.25
 """A sixth of the patience: a few may get lost."""
 TRIM_S = 2.0
 """What a store writes in this time is little beside the tail that is kept."""
-PROPOSE_AGAIN_S = (0.01, 0.05, 0.2, 0.5)
-"""Waits before an undecided append is proposed again."""
 
 logger = logging.getLogger("semel")
 
@@ -115,8 +113,7 @@ class Runtime:
         self.peers = Peers(self)
         self.failed: asyncio.Future[SemelError] = asyncio.get_running_loop().create_future()
         """Done when the node cannot go on, with the reason."""
-        self._troubles: dict[str, str] = {}
-        """Why the log cannot be written or seen just now, by what was tried."""
+        self._troubles = Troubles()
         self.changed = asyncio.Event()
         """Set and replaced whenever the replica has committed something new."""
         self.remarks: list[str] = []
@@ -127,12 +124,9 @@ class Runtime:
         self._log = log
         self._replica = replica
         self._decider = Decider(identity, Ledger(replica, replica.totals()), self.limits)
-        self._tickets: dict[int, asyncio.Future[Reply]] = {}
-        self._requests = 0
-        self._held_bytes = 0
+        self._desk = Desk(identity.node, self.limits)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._beats: dict[str, Beat] = {}
-        self._sightings = Sightings()
+        self._members = Members(log, identity.node.name)
         self._catch_up = CatchUp(log, identity.node.name, fetch, replica.path.with_suffix(".incoming"))
         self._trimmer = Trimmer(log, replica)
         self._last_entry = ""
@@ -168,14 +162,12 @@ class Runtime:
         self.retreat()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), patience_s)
-        for future in self._tickets.values():
-            if not future.done():
-                future.set_exception(
-                    Undecided(
-                        f"{self.identity.node.name} went down before this call came to an outcome. It may have run or "
-                        "may yet run; retrying with the same key is safe, and tells"
-                    )
-                )
+        self._desk.refuse_all(
+            Undecided(
+                f"{self.identity.node.name} went down before this call came to an outcome. It may have run or may yet "
+                "run; retrying with the same key is safe, and tells"
+            )
+        )
 
     async def stop(self) -> None:
         """End all tasks; a node that was not drained leaves as if it had crashed."""
@@ -198,7 +190,7 @@ class Runtime:
     @property
     def trouble(self) -> str | None:
         """Why the log cannot be written or seen just now, if so."""
-        return next(iter(self._troubles.values()), None)
+        return self._troubles.first
 
     def tools(self) -> Sequence[Mapping[str, Any]]:
         """Return the tools of this node."""
@@ -229,42 +221,16 @@ class Runtime:
         made: bool = False,
     ) -> Reply:
         """Run a call once and return how it stands; see `Backend.call`."""
-        call = self._call(tool, dict(arguments), key, caller, client)
+        call = self._desk.call_of(tool, dict(arguments), key, caller, client)
         if self.failed.done():
             raise self.failed.result()
-        held_bytes = len(call.arguments)
-        if self._held_bytes and self._held_bytes + held_bytes > self.limits.in_flight_bytes_max:
-            raise Busy(
-                f"{self.identity.node.name} holds {self._held_bytes:,} bytes of arguments of unanswered calls, about "
-                "as many as it may: try again in a moment. This request ran nothing; retrying with the same key is safe"
-            )
-        ticket = self._requests
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._tickets[ticket] = future
-        self._held_bytes += held_bytes
-        try:
+        with self._desk.ticket(call) as (ticket, answer):
             self._step(Submitted(ticket, call, self._spec(tool, arguments), keyed=key is not None and not made))
-            return await future
-        finally:
-            self._held_bytes -= held_bytes
-            self._tickets.pop(ticket, None)
-            if future.cancelled():
-                self._step(Abandoned(ticket))
-
-    def _call(self, tool: str, arguments: dict[str, Any], key: str | None, caller: str, client: str) -> Call:
-        key = secrets.token_hex(16) if key is None else key
-        check_key(key, self.limits)
-        check_key(caller, self.limits, "caller's name")
-        encoded = encode_arguments(arguments, self.limits)
-        self._requests += 1
-        return Call(
-            id=CallId(caller, key),
-            tool=tool,
-            arguments=encoded,
-            digest=digest_of(tool, arguments),
-            request=f"{self.identity.node}/{self._requests}",
-            client=client,
-        )
+            try:
+                return await answer
+            finally:
+                if answer.cancelled():
+                    self._step(Abandoned(ticket))
 
     def _spec(self, tool: str, arguments: Mapping[str, Any]) -> Spec | Refusal:
         try:
@@ -287,9 +253,12 @@ class Runtime:
 
     def status(self) -> dict[str, Any]:
         """Return how the cluster stands as this node has read it; the shape of `semel status --json`."""
-        beats = {**self._beats, self.identity.node.name: self._beat()}
-        view = View(beats, self._sightings, self.reach, len(self._tickets), self.readiness(), self.remarks)
+        view = View(self._beat(), self._members, self.reach, len(self._desk), self.readiness(), self._remarks())
         return cluster_status(self._decider, view, now())
+
+    def _remarks(self) -> list[str]:
+        held = self._trimmer.held if self._decider.leads else None
+        return self.remarks if held is None else [*self.remarks, held]
 
     # What peers say (a `Listener`).
 
@@ -357,13 +326,9 @@ class Runtime:
             case Confirm():
                 self._spawn(self._confirm(output.ticket), "confirm")
             case Answer():
-                future = self._tickets.get(output.ticket)
-                if future is not None and not future.done():
-                    future.set_result(Reply(output.record, output.replayed))
+                self._desk.answer(output.ticket, Reply(output.record, output.replayed))
             case Deny():
-                future = self._tickets.get(output.ticket)
-                if future is not None and not future.done():
-                    future.set_exception(self._refusal(output.refusal))
+                self._desk.refuse(output.ticket, self._refusal(output.refusal))
 
     def _refusal(self, refusal: Refusal) -> SemelError:
         """Return what a client is told, with what ails the log in front if that may be why."""
@@ -373,43 +338,14 @@ class Runtime:
         return error
 
     async def _append(self, after: int, entries: tuple[Entry, ...]) -> None:
-        """Propose the very same append until the log decides it."""
         encoded = [encode(entry) for entry in entries]
-        committed, attempt = None, 0
-        while committed is None:
-            try:
-                await self._log.append(after, encoded)
-                committed = True
-            except Conflict:
-                committed = False
-            except LogUnavailable as error:
-                self._note_trouble("append", str(error))
-                await asyncio.sleep(PROPOSE_AGAIN_S[min(attempt, len(PROPOSE_AGAIN_S) - 1)])
-                attempt += 1
-        self._note_trouble("append", None)
+        committed = await insisting.append(self._log, after, encoded, self._troubles)
         if committed:
             self._last_entry = digest_of_entry(encoded[-1])
         self._step(Appended(after, committed))
 
-    def _note_trouble(self, what: str, trouble: str | None) -> None:
-        before = self.trouble
-        if trouble is None:
-            self._troubles.pop(what, None)
-        else:
-            self._troubles[what] = trouble
-        if self.trouble != before:
-            logger.warning("%s", self.trouble if self.trouble is not None else "the log can be reached again")
-
     async def _confirm(self, ticket: int) -> None:
-        """Ask the log for its tail until it can be told."""
-        for attempt in itertools.count():
-            try:
-                tail = await self._log.tail()
-            except LogUnavailable:
-                await asyncio.sleep(PROPOSE_AGAIN_S[min(attempt, len(PROPOSE_AGAIN_S) - 1)])
-            else:
-                self._step(Confirmed(ticket, tail))
-                return
+        self._step(Confirmed(ticket, await insisting.tail(self._log)))
 
     async def _run(self, run: Run) -> None:
         begun_s = time.monotonic()
@@ -479,34 +415,22 @@ class Runtime:
             await self._trimmer.sync(self.position)
             if self._decider.leads:
                 try:
-                    await self._trimmer.trim(self._durable_elsewhere())
+                    await self._trimmer.trim(
+                        [beat.durable for node, beat in self._members.others() if self._decider.alive(node, now())]
+                    )
                 except LogUnavailable as error:
-                    self._note_trouble("trim", str(error))
+                    self._troubles.note("trim", str(error))
                 else:
-                    self._note_trouble("trim", None)
-
-    def _durable_elsewhere(self) -> list[int]:
-        """Return up to which position each other live replica is on a disk."""
-        beats = ((NodeId(name, beat.incarnation), beat.durable) for name, beat in self._beats.items())
-        return [
-            durable
-            for node, durable in beats
-            if node.name != self.identity.node.name and self._decider.alive(node, now())
-        ]
+                    self._troubles.note("trim", None)
 
     async def _pulse(self) -> None:
-        # Side by side: in a node that is busy each wait costs a long turn of the loop.
-        beat = msgspec.json.encode(self._beat())
         try:
-            _, seen = await asyncio.gather(self._log.pulse(self.identity.node.name, beat), self._log.pulses())
+            await self._members.exchange(self._beat(), now().s)
         except LogUnavailable as error:
-            self._note_trouble("pulse", str(error))
-            return
-        self._note_trouble("pulse", None)
-        self._beats = decode_beats(seen)
-        self._sightings.see(self._beats, now().s)
-        beats = {name: (NodeId(name, beat.incarnation), str(beat.at_s)) for name, beat in self._beats.items()}
-        self._step(Pulsed(beats))
+            self._troubles.note("pulse", str(error))
+        else:
+            self._troubles.note("pulse", None)
+            self._step(Pulsed(self._members.signs()))
 
     def _beat(self) -> Beat:
         return Beat(
@@ -538,6 +462,4 @@ class Runtime:
             logger.error("this node cannot go on: %s", error)
             self.failed.set_result(error)
             self._idle.set()
-            for future in self._tickets.values():
-                if not future.done():
-                    future.set_exception(error)
+            self._desk.refuse_all(error)

@@ -34,6 +34,8 @@ class Trimmer:
         self._replica = replica
         self.durable = 0
         """The position up to which this node's replica is on the disk."""
+        self.held: str | None = None
+        """Why nothing is trimmed though there may be much, for people; None if that is not so."""
         self._ends: list[int] = []
         """Positions, ascending, and as far as this node has read at the end."""
         self._sizes: list[int] = []
@@ -71,7 +73,14 @@ class Trimmer:
         Raises:
             LogUnavailable: it may be done or not.
         """
-        before = self._before([self.durable, *elsewhere])
+        durable = [self.durable, *elsewhere]
+        self.held = None
+        if len(durable) < self._log.copies:
+            self.held = (
+                f"the log is not trimmed, and grows: an entry must be on the disks of {self._log.copies} live nodes "
+                f"first, and {'there is' if len(durable) == 1 else 'there are'} {len(durable)}. Start more nodes"
+            )
+        before = self._before(durable)
         if before is not None:
             await self._log.trim(before)
             self._trimmed = before - 1

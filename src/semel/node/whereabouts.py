@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from semel.errors import LogUnavailable, NameTaken, UsageError
 from semel.log.protocol import Log
-from semel.node.status import Beat, decode_beats
+from semel.node.members import Beat, decode_beats
 
 NAME_CHARS_MAX = 58
 """A node's name has 64 at most; the rest is for the number of a further node on the same machine."""

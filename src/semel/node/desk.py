@@ -1,0 +1,86 @@
+"""The desk: takes what clients ask for, and hands them the answers. Knows who waits, and decides nothing."""
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from semel.core.call import Call, CallId, NodeId, check_key, digest_of, encode_arguments
+from semel.core.limits import Limits
+from semel.errors import Busy, SemelError
+from semel.node.backend import Reply
+
+
+class Desk:
+    """The clients that wait at one node, each by the number of its ticket."""
+
+    def __init__(self, me: NodeId, limits: Limits) -> None:
+        self._me = me
+        self._limits = limits
+        self._waiting: dict[int, asyncio.Future[Reply]] = {}
+        self._held_bytes = 0
+        self._requests = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def call_of(self, tool: str, arguments: dict[str, Any], key: str | None, caller: str, client: str) -> Call:
+        """Return the call that a request means, and name the request; a key is made if there is none.
+
+        Raises:
+            CallError: the key or the arguments are none.
+        """
+        key = secrets.token_hex(16) if key is None else key
+        check_key(key, self._limits)
+        check_key(caller, self._limits, "caller's name")
+        encoded = encode_arguments(arguments, self._limits)
+        self._requests += 1
+        return Call(
+            id=CallId(caller, key),
+            tool=tool,
+            arguments=encoded,
+            digest=digest_of(tool, arguments),
+            request=f"{self._me}/{self._requests}",
+            client=client,
+        )
+
+    @contextmanager
+    def ticket(self, call: Call) -> Iterator[tuple[int, asyncio.Future[Reply]]]:
+        """Let a client wait for the answer to its request: a number for it, and what will be its answer.
+
+        Raises:
+            Busy: the arguments of those who wait are as many bytes as may be held.
+        """
+        size_bytes = len(call.arguments)
+        if self._held_bytes and self._held_bytes + size_bytes > self._limits.in_flight_bytes_max:
+            raise Busy(
+                f"{self._me.name} holds {self._held_bytes:,} bytes of arguments of unanswered calls, about as many as "
+                "it may: try again in a moment. This request ran nothing; retrying with the same key is safe"
+            )
+        number = self._requests
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        self._held_bytes += size_bytes
+        try:
+            yield number, future
+        finally:
+            self._held_bytes -= size_bytes
+            del self._waiting[number]
+
+    def answer(self, ticket: int, reply: Reply) -> None:
+        """Hand an answer to a client, if it still waits."""
+        future = self._waiting.get(ticket)
+        if future is not None and not future.done():
+            future.set_result(reply)
+
+    def refuse(self, ticket: int, error: SemelError) -> None:
+        """Tell a client, if it still waits, why it gets no answer."""
+        future = self._waiting.get(ticket)
+        if future is not None and not future.done():
+            future.set_exception(error)
+
+    def refuse_all(self, error: SemelError) -> None:
+        """Tell every client that waits why it gets no answer."""
+        for ticket in list(self._waiting):
+            self.refuse(ticket, error)
