@@ -148,8 +148,7 @@ class Runtime:
             ReplicaError: the replica does not fit the log.
             LogError: the log cannot be used.
         """
-        tail = await self.reach.ask()
-        await check_fit(self._log, tail, self._decider.ledger.totals, self._replica.last_entry(), self.identity.cluster)
+        tail = await self._fitting_tail()
         self._spawn(self._follow(), "follow")
         self._step(Started(tail))
         await self._pulse()
@@ -158,6 +157,21 @@ class Runtime:
         self._spawn(self.reach.look_for_ever(), "look")
         if self._log.copies:
             self._spawn(self._trim_for_ever(), "trim")
+
+    async def _fitting_tail(self) -> int:
+        """Return where the log ends, once it tells and the replica fits it: one that is out of reach is waited for."""
+        for attempt in itertools.count():
+            try:
+                tail = await self.reach.ask()
+                totals, last_entry = self._decider.ledger.totals, self._replica.last_entry()
+                await check_fit(self._log, tail, totals, last_entry, self.identity.cluster)
+            except LogUnavailable as error:
+                self._note_trouble("start", str(error))
+                await asyncio.sleep(PROPOSE_AGAIN_S[min(attempt, len(PROPOSE_AGAIN_S) - 1)])
+            else:
+                self._note_trouble("start", None)
+                return tail
+        raise AssertionError("unreachable")
 
     def retreat(self) -> None:
         """Take no new calls from now on, and resign; what runs goes on, and `drain` waits for it."""
@@ -465,13 +479,13 @@ class Runtime:
         while True:
             await asyncio.sleep(TRIM_S)
             await self._trimmer.sync(self.position)
+            trouble = None
             if self._decider.leads:
                 try:
                     await self._trimmer.trim(self._durable_elsewhere())
                 except LogUnavailable as error:
-                    self._note_trouble("trim", str(error))
-                else:
-                    self._note_trouble("trim", None)
+                    trouble = str(error)
+            self._note_trouble("trim", trouble)  # who does not lead any more has none
 
     def _durable_elsewhere(self) -> list[int]:
         """Return up to which position each other live replica is on a disk."""
