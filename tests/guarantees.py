@@ -64,6 +64,7 @@ PROMISES = (
         mutants=(
             "takes the last outcome instead of the first",
             "drops waiting callers at a change of term",
+            "answers a read without the log although others may ask",
             "drops waiting callers at a peer's snapshot",
             "says replayed of every answer",
         ),
@@ -100,7 +101,15 @@ PROMISES = (
         ),
         log=_NOT_THE_LOGS,
         node=("test_runtime",),
-        processes=("test_nodes", "test_fire", "test_chaos", "test_cuts", "test_deaths", "test_troubles"),
+        processes=(
+            "test_nodes",
+            "test_fire",
+            "test_chaos",
+            "test_cuts",
+            "test_deaths",
+            "test_troubles",
+            "test_rolling",
+        ),
         chaos=(chaos.effects_have_an_intent, chaos.once_is_once, chaos.histories_are_linearizable),
     ),
     Promise(
@@ -134,8 +143,15 @@ PROMISES = (
     Promise(
         number=4,
         name="Answered is durable",
-        text="Before an answer leaves, its outcome is on disk in the log, fsynced.",
-        scenes=("call_on_the_leader", "call_through_a_follower", "read_without_an_intent"),
+        text="Before an answer leaves, its outcome is on disk in the log: fsynced on one machine, on a majority of "
+        "machines with etcd. (A read for which no key was given is answered without the log if that cannot be written "
+        "for 2 s; the answer says so.)",
+        scenes=(
+            "call_on_the_leader",
+            "call_through_a_follower",
+            "read_that_the_log_does_not_take",
+            "read_without_an_intent",
+        ),
         core=("test_decider",),
         simulated=(sim.answers_are_the_outcome,),
         mutants=("answers before the outcome is durable",),
@@ -302,6 +318,7 @@ BESIDE = {
     "test_peers": "the connections between nodes, which may lose anything",
     "test_place": "a node's name and folder on its machine",
     "test_advertise": "the URL that a node announces",
+    "test_whereabouts": "the name and the URL under which a node is known",
     "test_judge": "that the judge of the chaos sees each breach",
     "test_linearizable": "that the checker of histories sees bad ones",
     "test_bench": "that the measurements can be made",

@@ -28,7 +28,7 @@ from semel.gateway.snapshots import fetch_snapshot, snapshot_route
 from semel.gateway.stdio import Wire, serve_stdio
 from semel.gateway.target import Target, load_target, split_target
 from semel.gateway.toolbox import McpToolbox
-from semel.log.engines import open_log
+from semel.log.engines import hosts_of, open_log
 from semel.log.protocol import Log
 from semel.node.backend import Reply
 from semel.node.departure import Departure
@@ -37,6 +37,7 @@ from semel.node.place import take_place
 from semel.node.replica import Replica
 from semel.node.runtime import Runtime
 from semel.node.snapshot import Shelf
+from semel.node.whereabouts import machine_name, refuse_namesake, unreachable, url_for_peers
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8420
@@ -73,9 +74,11 @@ class Node:
         target: `server.py`, `server.py:object` or `mcp.json`, as for `semel serve`; or an object to serve, which is an
             MCP server of the SDK or of FastMCP, a function marked with `@semel.tool`, or a list of such functions.
         log: the log's URL; the default is an embedded one in the user's data directory.
-        name: the node's name; the default is node-1, or the next that is free on this machine.
+        name: the node's name; the default is node-1, or the next that is free on this machine. On a log that other
+            machines can share it is this machine's name.
         listen: `HOST:PORT`; port 0 takes any free one. The default is the first free port from 8420 on, on loopback.
         advertise: the URL at which other nodes reach this one, if not where it listens: behind a proxy, in a container.
+            The default for 0.0.0.0 and [::] is this machine's name, or loopback if the log is of this machine alone.
         cluster: the name of the cluster that the log belongs to, or is founded as.
         data: the folder for replicas; the default is beside the log.
         keys: further names in a request's `_meta` that may hold its idempotency key.
@@ -111,7 +114,8 @@ class Node:
         """Tells when somebody has asked the node to leave, by `semel drain`; who runs it then calls `stop`."""
         self._target = target
         self._listen = listen
-        self._advertised = None if advertise is None else _checked_url(advertise)
+        self.advertised = "" if advertise is None else _checked_url(advertise)
+        """Where other nodes reach this one, known once it is started."""
         self._cluster = cluster
         self._data = data
         self._keys = (*KEYS_OF_CLIENTS, *keys)
@@ -149,7 +153,7 @@ class Node:
 
         log = await open_patiently(self.log_url)
         self._parts.push_async_callback(log.close)
-        place = take_place(self._data or log.home, self.name or None)
+        place = take_place(self._data or log.home, self.name or None, machine=None if log.local else machine_name())
         self._parts.callback(place.leave)
         self.name = place.name
         replica = Replica(place.replica)
@@ -164,9 +168,12 @@ class Node:
         app = make_app(self._server(), door.readiness, routes=routes, hosts=[host, *self._advertised_hosts()])
         port = await self._serve(app, host, ports)
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        self.advertised = self.advertised or await url_for_peers(host, port, local=log.local)
+        if self._data is not None or not log.local:  # else the lock on its place keeps the name to one process
+            await refuse_namesake(log, self.name, self.advertised)
 
-        me, url = NodeId(self.name, secrets.token_hex(4)), self._advertised or self.url
-        identity = Identity(me, url, self._cluster, cluster_id=secrets.token_hex(8))
+        me = NodeId(self.name, secrets.token_hex(4))
+        identity = Identity(me, self.advertised, self._cluster, cluster_id=secrets.token_hex(8))
         runtime = Runtime(
             log=log,
             replica=replica,
@@ -175,13 +182,15 @@ class Node:
             fetch=fetch_snapshot,
             limits=self._limits,
         )
+        if not log.local and (remark := unreachable(self.advertised, hosts_of(self.log_url))):
+            runtime.remarks.append(remark)
         self.failed = runtime.failed
         door.open(runtime)
         self._parts.push_async_callback(runtime.stop)
         await runtime.start()
 
     def _advertised_hosts(self) -> list[str]:
-        return [] if self._advertised is None else [urlsplit(self._advertised).hostname or ""]
+        return [urlsplit(self.advertised).hostname or ""] if self.advertised else []
 
     async def _serve(self, app: Any, host: str, ports: Sequence[int]) -> int:
         for port in ports:
@@ -276,10 +285,17 @@ class _Door:
         return self._toolbox.tools()
 
     async def call(
-        self, tool: str, arguments: Mapping[str, Any], *, key: str | None, caller: str, client: str = ""
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        *,
+        key: str | None,
+        caller: str,
+        client: str = "",
+        made: bool = False,
     ) -> Reply:
         """Run a call once and return how it stands."""
-        return await self.runtime.call(tool, arguments, key=key, caller=caller, client=client)
+        return await self.runtime.call(tool, arguments, key=key, caller=caller, client=client, made=made)
 
     def readiness(self) -> str | None:
         """Return None if the node can take calls, else why not."""

@@ -38,7 +38,9 @@ def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     """Let every command of this process talk to a fake; nothing leaves the process."""
     fake = FakeClient()
 
-    def open_client(urls: tuple[str, ...], *, timeout_s: float, caller: str | None = None) -> FakeClient:
+    def open_client(
+        urls: tuple[str, ...], *, timeout_s: float, connect_s: float, caller: str | None = None
+    ) -> FakeClient:
         fake.opened = {"urls": urls, "timeout_s": timeout_s, "caller": caller}
         return fake
 

@@ -43,6 +43,17 @@ STATUS: dict[str, Any] = {
 }
 
 
+FAREWELL: dict[str, Any] = {
+    "node": "a",
+    "incarnation": "i1",
+    "running": 2,
+    "waiting": 2,
+    "others": 1,
+    "already": False,
+    "timeout_s": 10.0,
+}
+
+
 def answer(outcome: Status = Status.OK, result: Any = 3, **changed: Any) -> Answer:
     """Return an answer; what is not named does not matter to the test."""
     values: dict[str, Any] = {
@@ -89,12 +100,15 @@ class FakeClient:
         self.shown: dict[str, Any] = STATUS
         self.fresh: AsOf | None = AsOf(20, 0.25)
         self.records: list[dict[str, Any]] = []
+        self.farewell: dict[str, Any] = FAREWELL
         self.error: SemelError | None = None
+        self.statuses: list[dict[str, Any] | SemelError] = []
+        """What is answered first, one after the other, to the question how things stand."""
         self.opened: dict[str, Any] = {}
         self.asked: list[tuple[Any, ...]] = []
         self.closed = False
 
-    async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str) -> Answer:
+    async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str, made: bool) -> Answer:
         self.asked.append((tool, dict(arguments), key))
         if isinstance(self.answer, BaseException):
             raise self.answer
@@ -107,7 +121,10 @@ class FakeClient:
         self.asked.append(("status", {"linearizable": linearizable}))
         if self.error is not None:
             raise self.error
-        return self.shown | {"linearizable": linearizable}
+        shown = self.statuses.pop(0) if self.statuses else self.shown
+        if isinstance(shown, SemelError):
+            raise shown
+        return shown | {"linearizable": linearizable}
 
     async def audit(
         self,
@@ -125,6 +142,12 @@ class FakeClient:
             as_of(self.fresh)
         for line in self.records:
             yield line
+
+    async def post_json(self, path: str, parameters: Mapping[str, Any] | None = None) -> Any:
+        self.asked.append((path, dict(parameters or {})))
+        if self.error is not None:
+            raise self.error
+        return self.farewell
 
     async def close(self) -> None:
         self.closed = True

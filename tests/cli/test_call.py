@@ -89,6 +89,7 @@ def test_json_is_the_whole_answer(semel: Semel, client: FakeClient) -> None:
         "attempt": 2,
         "replayed": True,
         "in_doubt": False,
+        "logged": True,
         "content": [{"type": "text", "text": "3"}],
     }
 

@@ -12,6 +12,7 @@ class FakeNode:
 
     name = "a"
     url = "http://h:1"
+    advertised = "http://h:1"
     log_url = "memory:"
 
     def __init__(self, *positions: int, leader: str | None = "a") -> None:
@@ -63,3 +64,14 @@ def test_a_node_that_takes_long_says_how_far_it_is_and_then_what_it_serves(capsy
 def test_a_node_that_finds_no_leader_says_so_instead_of_waiting_for_ever(capsys: pytest.CaptureFixture[str]) -> None:
     asyncio.run(greet(FakeNode(7, leader=None)))
     assert "leader  nobody yet, term 3" in capsys.readouterr().out
+
+
+def test_a_node_that_others_reach_elsewhere_says_where_and_shows_no_password_of_its_log(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    node = FakeNode(7)
+    node.advertised, node.log_url = "http://box:1", "etcd://me:secret@h1,h2/pay"
+    asyncio.run(greet(node))
+    out = capsys.readouterr().out
+    assert "  peers   reach it at http://box:1\n  log     etcd://h1:2379,h2:2379/pay\n" in out
+    assert "secret" not in out

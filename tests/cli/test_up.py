@@ -27,6 +27,15 @@ import semel
 def add(a: int, b: int) -> int:
     return a + b
 """
+SLOW = """
+import pathlib, time
+import semel
+
+@semel.tool
+def hang() -> None:
+    pathlib.Path("hangs").touch()
+    time.sleep(60)
+"""
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 
 try:
@@ -42,6 +51,7 @@ class Up:
     """One `semel up`, whose words can be waited for."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
+        self.folder = folder
         self._words = folder / f"up-{free_port()}.out"
         with self._words.open("w") as words:
             self.process = subprocess.Popen(
@@ -114,6 +124,13 @@ def until_gone(pids: list[int]) -> None:
     deadline_s = monotonic() + PATIENCE_S
     while left := [pid for pid in pids if runs(pid)]:
         assert monotonic() < deadline_s, f"left behind: {left}"
+        sleep(0.02)
+
+
+def until_there(path: Path) -> None:
+    deadline_s = monotonic() + PATIENCE_S
+    while not path.exists():
+        assert monotonic() < deadline_s, f"{path} was not made"
         sleep(0.02)
 
 
@@ -199,6 +216,27 @@ def test_three_machines_found_a_cluster_together_and_one_that_lost_its_disk_is_r
     assert call(semel, f"http://{HOSTS[1]}:{node}", "k")["replayed"]
     status = json.loads(semel("status", "--json", "--url", f"http://{HOSTS[1]}:{node}").out)
     assert {each["node"] for each in status["nodes"] if each["alive"]} == set(HOSTS)
+
+
+@needs_etcd
+def test_a_second_signal_kills_what_is_being_drained(up: Start, script: Callable[[str], str]) -> None:
+    script(SLOW)
+    one = up(
+        "--members", "1", "--nodes", "1", "--data", "d", "--port", str(free_port()), "--etcd-port", str(free_port())
+    )
+    one.until("node-1 leads")
+    with subprocess.Popen([sys.executable, "-m", "semel", "call", "hang", "{}", "--url", one.urls[0]]) as caller:
+        try:
+            until_there(one.folder / "hangs")
+            one.process.terminate()
+            one.until("the nodes are drained, up to 10 s")
+            assert one.process.poll() is None
+            one.process.terminate()
+            assert one.ended() == 0
+            assert "all processes have ended" not in one.words
+            assert not any(map(runs, one.pids()))
+        finally:
+            caller.kill()
 
 
 @needs_etcd

@@ -9,6 +9,7 @@ start NODE                        the node follows; the log's tail is where its 
 cluster NODE ...                  nodes, start and settle: the first one is elected
 
 submit NODE TOOL KEY ARGUMENTS    a client asks; its ticket is the next number
+ask NODE TOOL KEY ARGUMENTS       a client asks that has given no key: this one was made for it
 abandon NODE TICKET               that client goes
 append NODE                       the log decides what the node proposed, and tells it
 land NODE                         the log decides, and the acknowledgement is under way
@@ -69,6 +70,8 @@ def perform(stage: Stage, line: str) -> None:
     match command, words:
         case "submit", [node, tool, key, *_]:
             stage.submit(node, tool, call_of(key), json.dumps(json.loads(rest.split(maxsplit=3)[3])))
+        case "ask", [node, tool, key, *_]:
+            stage.submit(node, tool, call_of(key), json.dumps(json.loads(rest.split(maxsplit=3)[3])), keyed=False)
         case "end", [node, run, status, *_]:
             stage.end(node, int(run), Status(status), rest.split(maxsplit=3)[3])
         case "lost", [node, run, *reason]:

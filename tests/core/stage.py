@@ -126,12 +126,12 @@ class Stage:
         for effect in player.decider.step(given, now):
             self._perform(name, player, effect)
 
-    def submit(self, name: str, tool: str, call: CallId, arguments: str) -> None:
+    def submit(self, name: str, tool: str, call: CallId, arguments: str, *, keyed: bool = True) -> None:
         self._tickets += 1
         digest = digest_of(tool, json.loads(arguments))
         raw = msgspec.Raw(arguments.encode())
         asked = Call(id=call, tool=tool, arguments=raw, digest=digest, request=f"r{self._tickets}")
-        self.step(name, Submitted(self._tickets, asked, self._spec(name, asked)))
+        self.step(name, Submitted(self._tickets, asked, self._spec(name, asked), keyed))
 
     def append(self, name: str) -> None:
         """Let the log decide what a node has proposed; the node is not told yet."""

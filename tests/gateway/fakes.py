@@ -35,6 +35,7 @@ class Asked:
     key: str | None
     caller: str
     client: str
+    made: bool = False
 
 
 @dataclass
@@ -59,9 +60,16 @@ class FakeBackend:
         return self.ready
 
     async def call(
-        self, tool: str, arguments: Mapping[str, Any], *, key: str | None, caller: str, client: str = ""
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        *,
+        key: str | None,
+        caller: str,
+        client: str = "",
+        made: bool = False,
     ) -> Reply:
-        self.asked.append(Asked(tool, dict(arguments), key, caller, client))
+        self.asked.append(Asked(tool, dict(arguments), key, caller, client, made))
         if self.error is not None:
             raise self.error
         if tool not in [each["name"] for each in self.shown]:

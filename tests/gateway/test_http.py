@@ -96,15 +96,17 @@ async def test_pages_of_other_sites_are_kept_out_of_websockets_too() -> None:
 
 
 class Limited(FakeBackend):
-    async def call(self, tool: str, arguments: Any, *, key: str | None, caller: str, client: str = "") -> Reply:
+    async def call(
+        self, tool: str, arguments: Any, *, key: str | None, caller: str, client: str = "", made: bool = False
+    ) -> Reply:
         encode_arguments(dict(arguments), Limits())
         return await super().call(tool, arguments, key=key, caller=caller, client=client)
 
 
-async def test_arguments_of_20_megabytes_are_refused_by_name_and_size() -> None:
+async def test_arguments_of_40_megabytes_are_refused_by_name_and_size() -> None:
     async with serving(Limited()) as url, connect(url) as client:
-        with pytest.raises(TooLarge, match=r"the arguments are 20,000,0\d\d bytes of JSON, more than 16,777,216"):
-            await client.call("add", {"text": "x" * 20_000_000})
+        with pytest.raises(TooLarge, match=r"the arguments are 40,000,0\d\d bytes of JSON, more than 33,554,432"):
+            await client.call("add", {"text": "x" * 40_000_000})
 
 
 async def test_a_request_beyond_all_measure_is_not_read() -> None:

@@ -49,7 +49,11 @@ class Cuttable(MemoryLog):
 @asynccontextmanager
 async def node(folder: Path, log: MemoryLog) -> AsyncIterator[Runtime]:
     identity = Identity(NodeId("n1", "i1"), "http://n1", "semel", "the-id")
-    runtime = Runtime(log=log, replica=Replica(folder / "n1.db"), toolbox=Tools(), identity=identity)
+
+    async def fetch(*_: object) -> None:
+        raise AssertionError("this log is never trimmed")
+
+    runtime = Runtime(log=log, replica=Replica(folder / "n1.db"), toolbox=Tools(), identity=identity, fetch=fetch)
     await runtime.start()
     try:
         await until(lambda: runtime.readiness() is None, "n1 leads")

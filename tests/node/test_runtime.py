@@ -90,7 +90,7 @@ class Cluster:
             toolbox=tools or Tools(),
             identity=Identity(NodeId(name, f"i{len(self.nodes)}"), f"http://{name}", cluster, "the-id"),
             fetch=self.fetch,
-            limits=Limits(grace_s=0.0, patience_s=0.6, hold_s=hold_s),
+            limits=Limits(grace_s=0.0, patience_s=0.6, hold_s=hold_s, unlogged_after_s=0.2),
         )
         node.peers.follow = lambda leader: self._note(name, leader)  # type: ignore[method-assign]  # there is no network
         node.peers.send = lambda to, message: self._send(node, to, message)  # type: ignore[method-assign]
@@ -384,6 +384,21 @@ async def test_a_drained_leader_lets_its_tools_end_and_hands_over_at_once(tmp_pa
         await c.crash("n1")
 
 
+async def test_a_call_that_a_drain_does_not_wait_for_may_have_run_and_nobody_says_otherwise(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        tools = Tools()
+        tools.gate.clear()
+        n1 = await c.start("n1", tools)
+        asking = asyncio.create_task(n1.call("work", {}, key="k", caller="shop"))
+        await until(lambda: tools.attempts, "the tool runs")
+        n1.retreat()
+        status = n1.status()
+        assert (status["draining"], status["running_here"], status["waiting_here"]) == (True, 1, 1)
+        await n1.drain(0)
+        with pytest.raises(Undecided, match="may have run"):
+            await asking
+
+
 async def test_a_log_that_is_out_of_reach_is_said_and_the_append_is_proposed_again(tmp_path: Path) -> None:
     class Full(MemoryLog):
         full = False
@@ -619,3 +634,28 @@ async def test_the_leader_trims_what_two_replicas_hold_durably_and_keeps_a_tail(
         n2 = await c.start("n2")
         await until(lambda: n2.position == n1.position, "n2 is back")
         assert (await n2.call("work", {}, key="k0", caller="shop")).replayed
+
+
+async def test_a_read_is_answered_while_the_log_cannot_be_written_and_logged_later(tmp_path: Path) -> None:
+    class Lost(MemoryLog):
+        lost = False
+
+        async def append(self, after: int, entries: Sequence[bytes]) -> int:
+            if self.lost:
+                raise LogUnavailable("no quorum")
+            return await super().append(after, entries)
+
+    log = Lost()
+    async with cluster(tmp_path, log) as c:
+        node = await c.start("n1", Tools(effect=Effect.READ))
+        await until(lambda: node.readiness() is None, "n1 leads")
+        log.lost = True
+        unkeyed = await node.call("work", {}, key=None, caller="shop")
+        made = await node.call("work", {}, key="made", caller="shop", made=True)
+        assert (unkeyed.record.position, made.record.position) == (0, 0)
+        keyed = asyncio.create_task(node.call("work", {}, key="chosen", caller="shop"))
+        await until(lambda: node.trouble == "no quorum", "the trouble is said")
+        assert not keyed.done()
+        log.lost = False
+        assert (await keyed).record.position > 0
+        await until(lambda: node.status()["calls"] == 3, "all of them are in the log")

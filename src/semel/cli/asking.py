@@ -25,6 +25,7 @@ def ask(
     question: "Callable[[Client], Awaitable[Result]]",
     *,
     timeout_s: float,
+    connect_s: float = CONNECT_S,
     caller: str | None = None,
     waiting: str | None = "waiting for an answer",
 ) -> Result:
@@ -35,7 +36,7 @@ def ask(
     """
 
     async def conversation() -> Result:
-        client = open_client(urls, timeout_s=timeout_s, caller=caller)
+        client = open_client(urls, timeout_s=timeout_s, connect_s=connect_s, caller=caller)
         patience = asyncio.create_task(_show_patience(waiting))
         try:
             return await question(client)
@@ -46,11 +47,13 @@ def ask(
     return asyncio.run(conversation())
 
 
-def open_client(urls: Sequence[str], *, timeout_s: float, caller: str | None = None) -> "Client":
+def open_client(
+    urls: Sequence[str], *, timeout_s: float, connect_s: float = CONNECT_S, caller: str | None = None
+) -> "Client":
     """Return a client of the nodes at `urls`."""
     from semel.gateway.client import connect  # here, for the SDK takes most of a second to import
 
-    return connect(*urls, caller=caller, timeout_s=timeout_s, connect_timeout_s=CONNECT_S)
+    return connect(*urls, caller=caller, timeout_s=timeout_s, connect_timeout_s=connect_s)
 
 
 async def _show_patience(waiting: str | None) -> None:

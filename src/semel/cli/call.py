@@ -70,7 +70,7 @@ def call(
     used_key = key if key is not None else secrets.token_hex(16)
 
     async def question(client: "Client") -> "Answer":
-        return await client.call(tool, given, key=used_key)
+        return await client.call(tool, given, key=used_key, made=key is None)
 
     try:
         answer = ask(urls, question, timeout_s=timeout_s, caller=caller)
@@ -138,6 +138,11 @@ def _tell(answer: "Answer", *, as_json: bool) -> Exit:
         print_json(whole_answer(answer), indent=2)
     elif not answer.in_doubt:
         click.echo(answer.result if isinstance(answer.result, str) else json.dumps(answer.result, ensure_ascii=False))
+    if not answer.logged:
+        note(
+            f"the log cannot be written just now: {answer.executor} read this without it, and logs it when it can",
+            label="not in the log: ",
+        )
     if answer.in_doubt:
         note(str(answer.result).removeprefix(DOUBT), label=DOUBT.lower(), style="red")
         note(f"`semel audit --key {answer.key}` shows the call, and its outcome should that still come")
@@ -161,6 +166,7 @@ def whole_answer(answer: "Answer") -> dict[str, Any]:
         "attempt": answer.attempt,
         "replayed": answer.replayed,
         "in_doubt": answer.in_doubt,
+        "logged": answer.logged,
         "content": answer.content,
     }
 

@@ -1,9 +1,11 @@
 """`semel drain`: asks a node to leave, shows what it still waits for, and says when it has gone."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -74,7 +76,10 @@ def _request(url: str, timeout_s: float | None) -> dict[str, Any]:
     try:
         return ask((url,), question, timeout_s=ASK_S, waiting=f"asking {url} to leave")
     except NoLeader as error:
-        raise ClusterError(f"nobody was asked to leave: {error}") from error
+        raise ClusterError(
+            f"nobody was asked to leave, since nobody answers at {url}. If the node has gone already, that was all. "
+            f"Details: {str(error).partition(' Try again')[0]}"
+        ) from error
 
 
 def _gone(url: str, told: Mapping[str, Any]) -> bool:
@@ -91,12 +96,28 @@ def _gone(url: str, told: Mapping[str, Any]) -> bool:
             try:
                 status = await client.status()
             except SemelError:
-                return True
+                if not await _listens(url):
+                    return True
             if status["incarnation"] != told["incarnation"]:
                 return True
         return False
 
-    return ask((url,), watch, timeout_s=ASK_S, waiting=None)
+    return ask((url,), watch, timeout_s=ASK_S, connect_s=LOOK_EVERY_S, waiting=None)
+
+
+async def _listens(url: str) -> bool:
+    """Return whether anything at all takes connections at a URL: a node that is busy is not one that has gone."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        async with asyncio.timeout(ASK_S):
+            _, writer = await asyncio.open_connection(parts.hostname, port)
+    except OSError:  # a time-out is one, too
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True
 
 
 def _progress(node: str, status: Mapping[str, Any]) -> str:

@@ -53,6 +53,8 @@ async def _wait_until_ready(node: "Node", target: str) -> None:
 
 
 def _introduction(node: "Node", tools: Sequence[Mapping[str, Any]], target: str, *, stdio: bool) -> list[str]:
+    from semel.log.engines import shown  # here, for a node has all engines loaded and other commands none
+
     status = node.status()
     leader = status["leader"]
     leads = "nobody yet" if leader is None else f"{leader}{' (this node)' if leader == node.name else ''}"
@@ -62,7 +64,8 @@ def _introduction(node: "Node", tools: Sequence[Mapping[str, Any]], target: str,
     return [
         f"semel {version('semel')}: {styled(node.name, bold=True)} serves {target}",
         f"  MCP     {'on stdin and stdout; nodes meet at ' + node.url if stdio else node.url + '/mcp'}",
-        f"  log     {node.log_url}",
+        *([] if node.advertised == node.url else [f"  peers   reach it at {node.advertised}"]),
+        f"  log     {shown(node.log_url)}",
         f"  tools   {named or 'none'}",
         f"  leader  {leads}, term {status['term']}",
         *(f"  {styled('warning', fg='yellow')} {warning}" for warning in status["warnings"]),

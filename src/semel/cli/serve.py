@@ -77,7 +77,12 @@ node, and exits with 0. Once more: it hurries. Exit 6: it cannot start or go on,
     help="The log that all nodes share, such as sqlite:///srv/semel/log.db.  [default: a file for this "
     "target in your data directory]",
 )
-@click.option("--node", "name", metavar="NAME", help="This node's name.  [default: node-1, or the next that is free]")
+@click.option(
+    "--node",
+    "name",
+    metavar="NAME",
+    help="This node's name.  [default: node-1, or the next that is free; on etcd this machine's name]",
+)
 @click.option(
     "--listen", metavar="HOST:PORT", help="Where to listen.  [default: 127.0.0.1 and the first free port from 8420 on]"
 )
@@ -85,7 +90,7 @@ node, and exits with 0. Once more: it hurries. Exit 6: it cannot start or go on,
     "--advertise",
     metavar="URL",
     help="Where other nodes reach this one, such as http://10.0.0.5:8420, if that is not where it listens "
-    "(a proxy, a container, 0.0.0.0).  [default: where it listens]",
+    "(a proxy, a container).  [default: where it listens; for 0.0.0.0 and [::] this machine's name]",
 )
 @click.option("--stdio", is_flag=True, help="Serve MCP on stdin and stdout, as desktop clients start it, until EOF.")
 @click.option(

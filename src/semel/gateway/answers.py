@@ -35,6 +35,11 @@ class Answer:
     raw: dict[str, Any]
 
     @property
+    def logged(self) -> bool:
+        """False if the log could not take the outcome yet: only ever of a read for which no key was given."""
+        return self.position > 0
+
+    @property
     def in_doubt(self) -> bool:
         """True if nobody can know whether the tool acted."""
         return self.outcome is Status.IN_DOUBT

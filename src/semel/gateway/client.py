@@ -107,9 +107,13 @@ class Client:
         arguments: Mapping[str, Any] | None = None,
         *,
         key: str | None = None,
+        made: bool = False,
         timeout_s: float | None = None,
     ) -> Answer:
         """Run a tool once and return how the call stands; nodes that fail are retried with the same key.
+
+        Without a key one is made for this call. (`made` says of a given key that it was made so, too.) A read under
+        such a key is answered even while the log cannot be written; then the answer is not `logged`.
 
         A tool's own failure is an Answer with the outcome "error", and a doubt one that is `in_doubt`.
 
@@ -122,7 +126,9 @@ class Client:
         given = dict(arguments or {})
         encode_arguments(given, _ANY_SIZE)
         named = key if key is not None else str(uuid.uuid4())
-        told = {meta.KEY: named} | ({} if self._caller is None else {meta.CALLER: self._caller})
+        told: dict[str, Any] = {meta.KEY: named} | ({} if self._caller is None else {meta.CALLER: self._caller})
+        if key is None or made:
+            told[meta.KEY_MADE] = True
 
         async def ask(endpoint: Endpoint) -> Answer:
             try:

@@ -5,6 +5,9 @@ from typing import Final
 KEY: Final = "dev.semel/idempotency-key"
 """On a request: names the call. On an answer: the same, also where the node made it."""
 
+KEY_MADE: Final = "dev.semel/key-made"
+"""On a request: true if the key was made for this one call, so that nobody but who asks now asks under it."""
+
 CALLER: Final = "dev.semel/caller"
 """On a request: who asks; the same key of two callers names two calls."""
 
@@ -26,4 +29,6 @@ EXECUTION_ID: Final = "dev.semel/execution-id"
 EXECUTOR: Final = "dev.semel/executor"
 REPLAYED: Final = "dev.semel/replayed"
 OUTCOME: Final = "dev.semel/outcome"
-"""On an answer: where it stands in the log, which node ran it, whether another request caused it, how it ended."""
+"""On an answer: where it stands in the log, which node ran it, whether another request caused it, how it ended.
+
+Position 0 is not in the log: of a read for which no key was given, while the log cannot be written."""

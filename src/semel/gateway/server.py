@@ -42,6 +42,7 @@ def make_server(
                 key=find_key(context, client_keys),
                 caller=find_caller(context),
                 client=_client(context),
+                made=_said(context).get(meta.KEY_MADE) is True,
             )
         except SemelError as error:
             raise as_protocol_error(error) from error

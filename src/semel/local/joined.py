@@ -68,6 +68,7 @@ async def make_member(setting: Setting, joining: Joining, *, replace: bool, say:
     for port in (joining.etcd_port, joining.etcd_port + 1, joining.node_port):
         await until_free(address_of(joining.host), port, what=f"{joining.host}'s part of the cluster")
     if has_data(setting.home.etcd(name)):
+        await _check_membership(setting, joining)
         founding = _peers(joining, joins=True)  # only for the form: etcd goes by its data
     else:
         founding = await _begin(joining, replace=replace, say=say)
@@ -80,6 +81,18 @@ async def make_member(setting: Setting, joining: Joining, *, replace: bool, say:
         etcd={joining.client_url(host): member_name(host) for host in joining.hosts},
         log=log,
     )
+
+
+async def _check_membership(setting: Setting, joining: Joining) -> None:
+    """Raise an error if the cluster runs and has removed this machine; one that does not run cannot tell."""
+    members = await members_of([joining.client_url(host) for host in joining.others])
+    if members and not any(joining.peer_url(joining.host) in each.peer_urls for each in members):
+        names = ", ".join(each.name or each.id for each in members)
+        raise MemberKnown(
+            f"the running cluster has removed {joining.host}; it has {names} now. The data in {setting.home.folder} is "
+            "of no use to it any more: move it away, and if this machine is to belong to the cluster again, start it "
+            "with --replace. Nothing was started or changed"
+        )
 
 
 def _plan(known: Plan | None, joining: Joining) -> Plan:

@@ -5,6 +5,7 @@ would bring generated stubs into this room, for four questions that nobody asks 
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ from semel.local.http import NoAnswer, get_json, post_json
 
 CHANGE_S = 10.0
 """A change of members goes through etcd's Raft, and may have to wait for an election."""
+SETTLED_S = 15.0
+"""etcd changes nothing before its members have been connected for 5 s, which a restart or an election begins anew."""
+AGAIN_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +71,21 @@ async def add_member(client_urls: Sequence[str], peer_url: str) -> list[Member]:
 
 
 async def _change(client_urls: Sequence[str], what: str, body: Any) -> Any:
-    said = NoAnswer("there is nobody to ask")
-    for url in client_urls:
-        try:
-            return await post_json(f"{url}/v3/cluster/member/{what}", body, timeout_s=CHANGE_S)
-        except NoAnswer as error:
-            said = error
-    raise said
+    """Ask for a change until a member does it; etcd takes a cluster for healthy only after a while without a loss."""
+    said, ends_s = NoAnswer("there is nobody to ask"), time.monotonic() + SETTLED_S
+    while True:
+        for url in client_urls:
+            try:
+                return await post_json(f"{url}/v3/cluster/member/{what}", body, timeout_s=CHANGE_S)
+            except NoAnswer as error:
+                said = error
+                if "unhealthy cluster" in str(error):
+                    break  # the others would say the same
+        else:
+            raise said
+        if time.monotonic() > ends_s:
+            raise said
+        await asyncio.sleep(AGAIN_S)
 
 
 async def _status(client_url: str) -> Any:

@@ -31,6 +31,17 @@ async def open_log(url: str, folder: Path | None = None) -> Log:
             raise UsageError(f"{url!r} names no log; a log is one of {SCHEMES}")
 
 
+def shown(url: str) -> str:
+    """Return the URL of a log as people may see it: without the password that it may hold."""
+    return str(EtcdAddress.parse(url)) if url.lower().startswith("etcd:") else url
+
+
+def hosts_of(url: str) -> list[str]:
+    """Return the hosts that the URL of a log names; none if it names a place on this machine."""
+    endpoints = EtcdAddress.parse(url).endpoints if url.lower().startswith("etcd:") else ()
+    return [endpoint.rpartition(":")[0].strip("[]") for endpoint in endpoints]
+
+
 def _memory(place: str, url: str) -> MemoryLog:
     if place:
         raise UsageError(f"{url}: memory: takes nothing after the colon; each one is a new, empty log")

@@ -23,9 +23,18 @@ class Backend(Protocol):
         ...
 
     async def call(
-        self, tool: str, arguments: Mapping[str, Any], *, key: str | None, caller: str, client: str = ""
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        *,
+        key: str | None,
+        caller: str,
+        client: str = "",
+        made: bool = False,
     ) -> Reply:
-        """Run a call once and return how it stands; made-up key if `key` is None.
+        """Run a call once and return how it stands; a key is made for it if `key` is None.
+
+        If the key was made for this one call (`made`), a read is answered even while the log cannot be written.
 
         Cancelling the await changes nothing: the call goes on, and the same key gets its outcome.
 

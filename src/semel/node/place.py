@@ -5,6 +5,7 @@ import itertools
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +39,10 @@ class Place:
             self._temporary.cleanup()
 
 
-def take_place(home: Path | None, name: str | None) -> Place:
+def take_place(home: Path | None, name: str | None, *, machine: str | None = None) -> Place:
     """Take the place of the node `name` below `home`, or the first free one of node-1, node-2 and so on.
 
+    Where nodes of several machines meet, a node without a name has its `machine`'s, with -2, -3 for a further one.
     Without a home (a log in memory) the place is a temporary folder.
 
     Raises:
@@ -52,7 +54,7 @@ def take_place(home: Path | None, name: str | None) -> Place:
         raise UsageError(f"{name!r} cannot be a node's name: use letters, digits, '.', '_' and '-', at most 64")
     temporary = tempfile.TemporaryDirectory(prefix="semel-") if home is None else None
     base = home if home is not None else Path(temporary.name)  # type: ignore[union-attr]  # one of the two is there
-    for candidate in [name] if name else (f"node-{number}" for number in itertools.count(1)):
+    for candidate in [name] if name else _names(machine):
         lock = _lock(base / candidate)
         if lock is not None:
             keep_from_children(lock.fileno())
@@ -63,6 +65,11 @@ def take_place(home: Path | None, name: str | None) -> Place:
                 "choose another --node, or stop that one"
             )
     raise AssertionError("unreachable")
+
+
+def _names(machine: str | None) -> Iterator[str]:
+    for number in itertools.count(1):
+        yield f"node-{number}" if machine is None else machine if number == 1 else f"{machine}-{number}"
 
 
 def _lock(folder: Path) -> IO[str] | None:

@@ -58,10 +58,10 @@ from semel.errors import (
     CallError,
     ClusterError,
     Conflict,
-    Draining,
     LogTrimmed,
     LogUnavailable,
     SemelError,
+    Undecided,
     by_code,
 )
 from semel.log.protocol import Log
@@ -184,7 +184,12 @@ class Runtime:
             await asyncio.wait_for(self._idle.wait(), patience_s)
         for future in self._tickets.values():
             if not future.done():
-                future.set_exception(Draining(f"{self.identity.node.name} went down; the same key may be sent again"))
+                future.set_exception(
+                    Undecided(
+                        f"{self.identity.node.name} went down before this call came to an outcome. It may have run or "
+                        "may yet run; retrying with the same key is safe, and tells"
+                    )
+                )
 
     async def stop(self) -> None:
         """End all tasks; a node that was not drained leaves as if it had crashed."""
@@ -228,7 +233,14 @@ class Runtime:
         return None if self._decider.ledger.leader is not None else "no leader yet"
 
     async def call(
-        self, tool: str, arguments: Mapping[str, Any], *, key: str | None, caller: str, client: str = ""
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        *,
+        key: str | None,
+        caller: str,
+        client: str = "",
+        made: bool = False,
     ) -> Reply:
         """Run a call once and return how it stands; see `Backend.call`."""
         call = self._call(tool, dict(arguments), key, caller, client)
@@ -245,7 +257,7 @@ class Runtime:
         self._tickets[ticket] = future
         self._held_bytes += held_bytes
         try:
-            self._step(Submitted(ticket, call, self._spec(tool, arguments)))
+            self._step(Submitted(ticket, call, self._spec(tool, arguments), keyed=key is not None and not made))
             return await future
         finally:
             self._held_bytes -= held_bytes

@@ -118,8 +118,8 @@ def _warnings(nodes: Sequence[Mapping[str, Any]], view: View, position: int) -> 
     alive = [node for node in nodes if node["alive"]]
     warnings = [view.trouble] if view.trouble is not None else []
     if view.reach.lost:
-        said = view.reach.trouble is None or view.reach.trouble == view.trouble
-        why = "" if said else f": {view.reach.trouble}"
+        # One reason is enough: that for which no calls are taken is the same, in words that may differ.
+        why = f": {view.reach.trouble}" if view.reach.trouble is not None and view.trouble is None else ""
         warnings.append(
             f"as of position {position}; the log has not been reached for {view.reach.age_s:.0f} s{why}. "
             "What is shown of other nodes is as old"

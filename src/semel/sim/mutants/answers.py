@@ -2,10 +2,13 @@
 
 # ruff: noqa: D102 - the docstring of a class says which rule its override breaks
 
+from collections.abc import Iterable
+
 from msgspec.structs import replace
 
 from semel.core.call import Call, CallId, Record
 from semel.core.decider import Decider, Identity
+from semel.core.entry import Read
 from semel.core.ledger import Ledger
 from semel.core.limits import Limits
 from semel.core.message import (
@@ -30,6 +33,23 @@ class AnswersBeforeDurable(Decider):
         if record is not None and isinstance(given, Ended):
             position = self.ledger.position + 1
             self._requests.settle(replace(record, position=position, status=given.status, result=given.result))
+
+
+class _Careless(Requests):
+    def tell_unlogged(self, reads: Iterable[Read]) -> None:
+        overdue = list(reads)
+        for entry in overdue:
+            if entry.call.id in self._waiting:
+                self._waiting[entry.call.id].keyed = False
+        super().tell_unlogged(overdue)
+
+
+class AnswersKeyedReads(Decider):
+    """Answers a read that the log does not take although others may ask under its key, and get another answer."""
+
+    def __init__(self, identity: Identity, ledger: Ledger, limits: Limits | None = None) -> None:
+        super().__init__(identity, ledger, limits)
+        self._requests = _Careless(self._standing, self._out)
 
 
 class DropsCallersAtElection(Decider):

@@ -8,6 +8,7 @@ from semel.core.ledger import DictArchive, Ledger
 from semel.sim.judge import judge
 from semel.sim.mutants.answers import (
     AnswersBeforeDurable,
+    AnswersKeyedReads,
     DropsCallersAtElection,
     IgnoresArguments,
     RunsStale,
@@ -89,6 +90,7 @@ MUTANTS = (
     Mutant("asks a hook twice", _of(AsksTwice)),
     Mutant("writes outcomes only while it leads", _of(DropsFactsOfDeposed)),
     Mutant("answers before the outcome is durable", _of(AnswersBeforeDurable)),
+    Mutant("answers a read without the log although others may ask", _of(AnswersKeyedReads)),
     Mutant("drops waiting callers at a change of term", _of(DropsCallersAtElection)),
     Mutant("answers a reused key with the other call's outcome", _of(IgnoresArguments)),
     Mutant("runs a stale key again under another name", _of(RunsStale)),
