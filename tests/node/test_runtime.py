@@ -142,6 +142,38 @@ class LogInDrops(MemoryLog):
                 yield Batch(position, [entry])
 
 
+class UnreachedLog(MemoryLog):
+    """A log that is out of reach for its first requests: to tell its tail, then to tell its first entry."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refusals = {"tail": 2, "first": 2}
+
+    async def tail(self) -> int:
+        self._refuse("tail")
+        return await super().tail()
+
+    async def first(self) -> bytes | None:
+        self._refuse("first")
+        return await super().first()
+
+    def _refuse(self, what: str) -> None:
+        if self.refusals[what]:
+            self.refusals[what] -= 1
+            raise LogUnavailable("no quorum")
+
+
+async def test_a_node_that_starts_while_the_log_is_out_of_reach_waits_for_it(tmp_path: Path) -> None:
+    log = UnreachedLog()
+    async with cluster(tmp_path, log) as nodes:
+        await nodes.start("n1")
+        assert log.refusals["tail"] == 0
+        await nodes.crash("n1")
+        node = await nodes.start("n1")  # which has read entries, and looks whether they are this log's
+        assert log.refusals["first"] == 0
+        await until(lambda: node.readiness() is None, "n1 is ready")
+
+
 class UnheardLog(MemoryLog):
     """A log whose pulses are out of reach for as long as it is told so."""
 

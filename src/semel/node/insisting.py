@@ -1,17 +1,23 @@
-"""Asks the log until it answers: an append until it is decided, the tail until it is told; and says what ails it."""
+"""Asks the log again and again until it answers, and says meanwhile what ails it."""
 
 import asyncio
 import itertools
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
 
-from semel.errors import Conflict, LogUnavailable
-from semel.log.protocol import Log
+from semel.errors import LogUnavailable
 
 AGAIN_S = (0.01, 0.05, 0.2, 0.5)
 """Waits before what got no answer is asked again; the last one stays."""
+SAY_EVERY_S = 10.0
+"""An engine's words for one and the same outage change from second to second; that is not news."""
 
 logger = logging.getLogger("semel")
+
+Answer = TypeVar("Answer")
 
 
 class Troubles:
@@ -19,49 +25,42 @@ class Troubles:
 
     def __init__(self) -> None:
         self._reasons: dict[str, str] = {}
+        self._said_s = 0.0
 
     @property
     def first(self) -> str | None:
-        """The reason that has lasted longest, None if there is none."""
+        """The reason of what has failed longest, None if nothing fails."""
         return next(iter(self._reasons.values()), None)
 
     def note(self, what: str, reason: str | None) -> None:
-        """Note why `what` did not work, or with None that it did; the log of the process says what changes."""
+        """Note why `what` did not work, or with None that it did, and let the process's own log say what is new."""
         before = self.first
         if reason is None:
             self._reasons.pop(what, None)
         else:
             self._reasons[what] = reason
-        if self.first != before:
-            logger.warning("%s", self.first if self.first is not None else "the log can be reached again")
+        if self.first == before:
+            return
+        if self.first is None:
+            logger.warning("the log can be reached again")
+        elif before is None or time.monotonic() - self._said_s >= SAY_EVERY_S:
+            self._said_s = time.monotonic()
+            logger.warning("%s", self.first)
+
+    async def insist(self, what: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Ask until there is an answer, and return it; note meanwhile why there is none."""
+        return await insist(ask, partial(self.note, what))
 
 
-async def append(log: Log, after: int, entries: Sequence[bytes], troubles: Troubles) -> bool:
-    """Propose the very same append until the log decides it; return whether it was committed."""
+async def insist(ask: Callable[[], Awaitable[Answer]], told: Callable[[str | None], None] = lambda _: None) -> Answer:
+    """Ask until the log answers, and return that; `told` hears why it did not, and None once it did."""
     for attempt in itertools.count():
-        committed = True
         try:
-            await log.append(after, entries)
-        except Conflict:
-            committed = False
+            answer = await ask()
         except LogUnavailable as error:
-            troubles.note("append", str(error))
-            await _pause(attempt)
-            continue
-        troubles.note("append", None)
-        return committed
+            told(str(error))
+            await asyncio.sleep(AGAIN_S[min(attempt, len(AGAIN_S) - 1)])
+        else:
+            told(None)
+            return answer
     raise AssertionError("unreachable")
-
-
-async def tail(log: Log) -> int:
-    """Return the log's tail as soon as it can be told."""
-    for attempt in itertools.count():
-        try:
-            return await log.tail()
-        except LogUnavailable:
-            await _pause(attempt)
-    raise AssertionError("unreachable")
-
-
-async def _pause(attempt: int) -> None:
-    await asyncio.sleep(AGAIN_S[min(attempt, len(AGAIN_S) - 1)])

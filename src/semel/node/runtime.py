@@ -54,6 +54,7 @@ from semel.core.message import (
 from semel.errors import (
     CallError,
     ClusterError,
+    Conflict,
     LogTrimmed,
     LogUnavailable,
     SemelError,
@@ -61,12 +62,11 @@ from semel.errors import (
     by_code,
 )
 from semel.log.protocol import Log
-from semel.node import insisting
 from semel.node.backend import Reply
 from semel.node.catchup import CatchUp, Fetch
 from semel.node.desk import Desk
 from semel.node.fit import check_fit
-from semel.node.insisting import Troubles
+from semel.node.insisting import Troubles, insist
 from semel.node.members import Beat, Members
 from semel.node.peers import Peers
 from semel.node.reach import Reach
@@ -142,8 +142,7 @@ class Runtime:
             ReplicaError: the replica does not fit the log.
             LogError: the log cannot be used.
         """
-        tail = await self.reach.ask()
-        await check_fit(self._log, tail, self._decider.ledger.totals, self._replica.last_entry(), self.identity.cluster)
+        tail = await self._troubles.insist("start", self._fitting_tail)  # one that is out of reach is waited for
         self._spawn(self._follow(), "follow")
         self._step(Started(tail))
         await self._pulse()
@@ -152,6 +151,12 @@ class Runtime:
         self._spawn(self.reach.look_for_ever(), "look")
         if self._log.copies:
             self._spawn(self._trim_for_ever(), "trim")
+
+    async def _fitting_tail(self) -> int:
+        """Return where the log ends, if the replica fits it."""
+        tail = await self.reach.ask()
+        await check_fit(self._log, tail, self._decider.ledger.totals, self._replica.last_entry(), self.identity.cluster)
+        return tail
 
     def retreat(self) -> None:
         """Take no new calls from now on, and resign; what runs goes on, and `drain` waits for it."""
@@ -338,14 +343,23 @@ class Runtime:
         return error
 
     async def _append(self, after: int, entries: tuple[Entry, ...]) -> None:
+        """Propose the very same append until the log decides it."""
         encoded = [encode(entry) for entry in entries]
-        committed = await insisting.append(self._log, after, encoded, self._troubles)
+
+        async def propose() -> bool:
+            try:
+                await self._log.append(after, encoded)
+            except Conflict:
+                return False
+            return True
+
+        committed = await self._troubles.insist("append", propose)
         if committed:
             self._last_entry = digest_of_entry(encoded[-1])
         self._step(Appended(after, committed))
 
     async def _confirm(self, ticket: int) -> None:
-        self._step(Confirmed(ticket, await insisting.tail(self._log)))
+        self._step(Confirmed(ticket, await insist(self._log.tail)))
 
     async def _run(self, run: Run) -> None:
         begun_s = time.monotonic()
@@ -413,15 +427,15 @@ class Runtime:
         while True:
             await asyncio.sleep(TRIM_S)
             await self._trimmer.sync(self.position)
+            trouble = None
             if self._decider.leads:
                 try:
                     await self._trimmer.trim(
                         [beat.durable for node, beat in self._members.others() if self._decider.alive(node, now())]
                     )
                 except LogUnavailable as error:
-                    self._troubles.note("trim", str(error))
-                else:
-                    self._troubles.note("trim", None)
+                    trouble = str(error)
+            self._troubles.note("trim", trouble)  # who does not lead any more has none
 
     async def _pulse(self) -> None:
         try:
