@@ -136,11 +136,15 @@ class Replica:
         """Make durable what was committed before; from any thread.
 
         A commit is written to the write-ahead file and not fsynced. SQLite fsyncs that file itself before it moves
-        what is in it, so this is all that is missing.
+        what is in it, so this is all that is missing; and the folder, for the files' names.
         """
         try:
-            with self.path.with_name(f"{self.path.name}-wal").open("rb") as file:
-                os.fsync(file.fileno())
+            for path in (self.path.with_name(f"{self.path.name}-wal"), self.path.parent):
+                opened = os.open(path, os.O_RDONLY)
+                try:
+                    os.fsync(opened)
+                finally:
+                    os.close(opened)
         except OSError as error:
             raise ReplicaError(f"this node's replica {self.path} cannot be made durable: {error.strerror}") from error
 
