@@ -10,7 +10,9 @@ import msgspec
 import pytest
 
 from semel.core.call import Effect, NodeId, Spec, Status
+from semel.core.codec import encode
 from semel.core.decider import Identity
+from semel.core.entry import Founded
 from semel.core.ledger import Leader
 from semel.core.limits import Limits
 from semel.core.message import Forward, Refuse
@@ -21,6 +23,7 @@ from semel.errors import (
     LogDamaged,
     LogNewer,
     LogUnavailable,
+    NoLeader,
     ReplicaError,
     Undecided,
     UnknownTool,
@@ -166,12 +169,35 @@ class UnreachedLog(MemoryLog):
 async def test_a_node_that_starts_while_the_log_is_out_of_reach_waits_for_it(tmp_path: Path) -> None:
     log = UnreachedLog()
     async with cluster(tmp_path, log) as nodes:
-        await nodes.start("n1")
-        assert log.refusals["tail"] == 0
-        await nodes.crash("n1")
-        node = await nodes.start("n1")  # which has read entries, and looks whether they are this log's
-        assert log.refusals["first"] == 0
+        node = await nodes.start("n1")
         await until(lambda: node.readiness() is None, "n1 is ready")
+        await nodes.crash("n1")
+        again = await nodes.start("n1")  # which has read entries, and looks whether they are this log's
+        await until(lambda: again.readiness() is None, "n1 is ready again")
+        assert not any(log.refusals.values())
+
+
+async def test_a_node_that_waits_for_the_log_at_its_start_refuses_calls_in_time_and_can_be_told_to_leave(
+    tmp_path: Path,
+) -> None:
+    log = UnreachedLog()
+    log.refusals["tail"] = 1_000_000
+    async with cluster(tmp_path, log) as nodes:
+        node = await nodes.start("n1", hold_s=0.2)
+        assert node.readiness() == "no quorum"
+        with pytest.raises(NoLeader, match="no quorum"):
+            await node.call("work", {}, key="k", caller="c")
+        await asyncio.wait_for(node.drain(patience_s=60.0), 10.0)
+
+
+async def test_a_node_whose_log_turns_out_not_to_fit_once_it_is_reached_says_so(tmp_path: Path) -> None:
+    log = UnreachedLog()
+    log.refusals = {"tail": 0, "first": 0}
+    await log.append(0, [encode(Founded(cluster="another", id="x"))])
+    log.refusals["tail"] = 2
+    async with cluster(tmp_path, log) as nodes:
+        node = await nodes.start("n1")
+        assert isinstance(await asyncio.wait_for(node.failed, 10.0), ClusterMismatch)
 
 
 class UnheardLog(MemoryLog):
