@@ -1,6 +1,8 @@
 """The runtime performs what the decider decides: calls are answered, trouble is said, a drain leaves no gap."""
 
 import asyncio
+import logging
+import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,6 +32,7 @@ from semel.errors import (
 )
 from semel.log.memory import MemoryLog
 from semel.log.protocol import Batch
+from semel.node.members import Beat
 from semel.node.replica import Replica
 from semel.node.runtime import Runtime
 from semel.node.snapshot import Snapshot
@@ -78,9 +81,11 @@ class Tools:
 class Cluster:
     """Runtimes that share a log and reach each other without a network."""
 
-    def __init__(self, folder: Path, log: MemoryLog) -> None:
-        self.folder, self.log = folder, log
+    def __init__(self, folder: Path, log: MemoryLog, cluster_id: str) -> None:
+        self.folder, self.log, self.cluster_id = folder, log, cluster_id
         self.nodes: dict[str, Runtime] = {}
+        self.successors: dict[str, Path] = {}
+        """What is given at the URL of a node that is no more."""
         self.followed: dict[str, str] = {}
         """Whose connection each node was last told to keep."""
 
@@ -89,7 +94,7 @@ class Cluster:
             log=self.log,
             replica=Replica(self.folder / f"{name}.db"),
             toolbox=tools or Tools(),
-            identity=Identity(NodeId(name, f"i{len(self.nodes)}"), f"http://{name}", cluster, "the-id"),
+            identity=Identity(NodeId(name, f"i{len(self.nodes)}"), f"http://{name}", cluster, self.cluster_id),
             fetch=self.fetch,
             limits=Limits(**{"grace_s": 0.0, "patience_s": 0.6, "unlogged_after_s": 0.2, **limits}),
         )
@@ -108,9 +113,13 @@ class Cluster:
             asyncio.get_running_loop().call_soon(receiver.received, sender.identity.node, message)
 
     async def fetch(self, urls: list[str], into: Path, tell: Callable[[str, int, int], None]) -> None:
-        """Copy the replica of the first of these nodes."""
-        source = self.nodes[urls[0].removeprefix("http://")]
-        Snapshot.take(self.folder / f"{source.identity.node.name}.db", into)
+        """Copy the replica of the first of these nodes; whoever has died may have a successor at its URL."""
+        name = urls[0].removeprefix("http://")
+        if name in self.successors:
+            shutil.copyfile(self.successors[name], into)
+        else:
+            assert name in self.nodes
+            Snapshot.take(self.folder / f"{name}.db", into)
         tell(urls[0], 1, 2)
 
     async def crash(self, name: str) -> None:
@@ -118,8 +127,8 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(folder: Path, log: MemoryLog | None = None) -> AsyncIterator[Cluster]:
-    made = Cluster(folder, log or MemoryLog())
+async def cluster(folder: Path, log: MemoryLog | None = None, cluster_id: str = "the-id") -> AsyncIterator[Cluster]:
+    made = Cluster(folder, log or MemoryLog(), cluster_id)
     try:
         yield made
     finally:
@@ -589,6 +598,32 @@ async def test_a_new_node_whose_log_was_trimmed_goes_on_from_a_peers_snapshot(tm
         again = await n2.call("work", {}, key="a", caller="shop")
         assert again.replayed
         assert not (tmp_path / "n2.incoming").exists()
+
+
+async def test_what_a_stranger_gives_at_a_dead_peers_url_is_no_snapshot_of_this_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "semel")
+    for folder in ("here", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    async with cluster(tmp_path / "elsewhere", cluster_id="another-id") as other:
+        stranger = await other.start("n7")
+        await calls(stranger, "x", "y", "z")
+        foreign = Snapshot.take(tmp_path / "elsewhere" / "n7.db", tmp_path / "foreign.db").path
+    (tmp_path / "damaged.db").write_bytes(b"damaged")
+    log = MemoryLog()
+    async with cluster(tmp_path / "here", log) as c:
+        n1 = await c.start("n1")
+        await calls(n1, *map(str, range(10)))
+        await log.trim(await log.tail())
+        for name, given in {"dead": foreign, "gone": tmp_path / "damaged.db"}.items():
+            c.successors[name] = given
+            beat = Beat(incarnation="i", url=f"http://{name}", position=1_000_000, tools="", at_s=0.0)
+            await log.pulse(name, msgspec.json.encode(beat))
+        n2 = await c.start("n2")
+        await until(lambda: n2.position == n1.position, "n2 has caught up, from n1")
+        assert sum("went on from a peer's snapshot" in message for message in caplog.messages) == 1
+        assert (await n2.call("work", {}, key="0", caller="shop")).replayed
 
 
 async def test_a_node_that_was_cut_off_goes_on_from_a_snapshot_and_its_late_outcome_settles_the_doubt(

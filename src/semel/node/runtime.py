@@ -417,12 +417,14 @@ class Runtime:
     async def _install_snapshot(self) -> None:
         """Go on from the snapshot of a peer that has read further than the log reaches back."""
         snapshot = await self._catch_up.bring(self.position, self._decider.ledger.totals.cluster_id)
-        if snapshot.totals.position > self.position:
-            self._replica.install(snapshot.path)
-            self._last_entry = snapshot.last_entry
-            self._step(Installed(snapshot.totals))
-            logger.info("went on from a peer's snapshot, at position %d", self.position)
-        snapshot.path.unlink(missing_ok=True)
+        try:
+            if snapshot.totals.position > self.position:
+                self._replica.install(snapshot.path)
+                self._last_entry = snapshot.last_entry
+                self._step(Installed(snapshot.totals))
+                logger.info("went on from a peer's snapshot, at position %d", self.position)
+        finally:
+            snapshot.path.unlink(missing_ok=True)
 
     async def _tick_for_ever(self) -> None:
         while True:
