@@ -718,3 +718,17 @@ async def test_a_read_is_answered_while_the_log_cannot_be_written_and_logged_lat
         log.lost = False
         assert (await keyed).record.position > 0
         await until(lambda: node.status()["calls"] == 3, "all of them are in the log")
+
+
+async def test_a_log_whose_entries_are_deleted_behind_running_nodes_ends_them_with_the_reason(tmp_path: Path) -> None:
+    log = MemoryLog()
+    async with cluster(tmp_path, log) as c:
+        n1 = await c.start("n1")
+        await calls(n1, "a", "b")
+        n2 = await c.start("n2")
+        await until(lambda: n2.position == n1.position, "n2 has read it all")
+        del log._entries[2:]
+        for node in (n1, n2):
+            error = await asyncio.wait_for(asyncio.shield(node.failed), 10.0)
+            assert isinstance(error, LogDamaged)
+            assert "deleted" in str(error)
