@@ -78,12 +78,14 @@ async def test_the_tools_are_shown_with_their_effects(connect: Connect) -> None:
     assert tool.output_schema == ADD["outputSchema"]
 
 
-async def test_a_call_without_a_key_gets_one_from_the_node(connect: Connect) -> None:
+async def test_a_call_without_a_key_gets_one_for_itself_alone(connect: Connect) -> None:
     backend = FakeBackend()
     async with connect(backend) as client:
-        result = await client.call_tool("add", {"a": 1})
-    assert backend.asked[0].key is None
-    assert (result.meta or {})["dev.semel/idempotency-key"] == "made-1"
+        results = [await client.call_tool("add", {"a": 1}) for _ in range(2)]
+    keys = [asked.key for asked in backend.asked]
+    assert [(result.meta or {})["dev.semel/idempotency-key"] for result in results] == keys
+    assert len({*keys, None}) == 3
+    assert [asked.made for asked in backend.asked] == [True, True]
 
 
 async def test_the_clients_own_name_for_a_call_is_its_key(connect: Connect) -> None:
@@ -137,9 +139,19 @@ async def test_a_key_or_a_caller_that_is_no_string_is_refused(connect: Connect, 
 @pytest.mark.parametrize(
     ("error", "code", "data"),
     [
-        (KeyReused("no"), types.INVALID_PARAMS, {"source": "semel", "code": "key_reused", "retrySafe": False}),
+        (
+            KeyReused("no"),
+            types.INVALID_PARAMS,
+            {"source": "semel", "code": "key_reused", "retrySafe": False}
+            | {"title": "Idempotency-Key is already used", "status": 422},
+        ),
         (Busy("no"), types.INTERNAL_ERROR, {"source": "semel", "code": "busy", "retrySafe": True}),
-        (Undecided("no"), types.INTERNAL_ERROR, {"source": "semel", "code": "undecided", "retrySafe": True}),
+        (
+            Undecided("no"),
+            types.INTERNAL_ERROR,
+            {"source": "semel", "code": "undecided", "retrySafe": True}
+            | {"title": "A request is outstanding for this Idempotency-Key", "status": 409},
+        ),
     ],
     ids=lambda value: value.code if isinstance(value, SemelError) else "",
 )

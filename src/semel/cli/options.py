@@ -40,7 +40,8 @@ class NodeUrls(click.ParamType[tuple[str, ...]]):
         return url.rstrip("/").removesuffix("/mcp")
 
 
-def _flat(_: click.Context, __: click.Parameter, values: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+def flat_urls(_: click.Context, __: click.Parameter, values: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    """Return the URLs of all values, each once."""
     return tuple(dict.fromkeys(url for urls in values for url in urls))
 
 
@@ -54,7 +55,7 @@ def url_option(command: Command) -> Command:
         multiple=True,
         default=(DEFAULT_URL,),
         envvar="SEMEL_URL",
-        callback=_flat,
+        callback=flat_urls,
         show_default=True,
         show_envvar=True,
         help="A node to ask. Give several, or a list with commas: the next is asked when one does not answer.",

@@ -49,6 +49,7 @@ class Options:
     cluster: str
     data: Path | None
     keys: tuple[str, ...]
+    require_key: bool
     stdio: bool
     drain_s: float
 
@@ -108,6 +109,11 @@ node, and exits with 0. Once more: it hurries. Exit 6: it cannot start or go on,
     metavar="NAME",
     multiple=True,
     help="A further _meta entry of a request that may hold its idempotency key; may be repeated.",
+)
+@click.option(
+    "--require-key",
+    is_flag=True,
+    help="Refuse a call of a once tool that brings no idempotency key, instead of making one for it.",
 )
 @click.option(
     "--drain",
@@ -185,6 +191,7 @@ async def _serve(options: Options, target: "Target", wire: "Wire | None") -> Non
                 cluster=options.cluster,
                 data=options.data,
                 keys=options.keys,
+                require_key=options.require_key,
                 drain_s=options.drain_s,
             )
             await _live(node, options, signals, wire)

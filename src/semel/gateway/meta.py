@@ -11,6 +11,9 @@ KEY_MADE: Final = "dev.semel/key-made"
 CALLER: Final = "dev.semel/caller"
 """On a request: who asks; the same key of two callers names two calls."""
 
+HELD: Final = "dev.semel/held"
+"""On an answer that only asks to be asked again: the error that it stands for, as error data have it, with its text."""
+
 EFFECT: Final = "dev.semel/effect"
 """On a tool: read, repeatable or once."""
 
