@@ -105,6 +105,16 @@ async def test_a_given_key_a_caller_and_what_else_the_meta_says_go_along(era: st
     assert "progressToken" not in heard[0]
 
 
+async def test_the_program_that_asks_is_named_in_the_audit_and_not_what_is_in_between(era: str) -> None:
+    backend = FakeBackend()
+    info = types.Implementation(name="probe", version="1.2")
+    async with nodes(backend) as urls, semel.connect(urls) as out:
+        async with Client(make_passage(out), mode=era, client_info=info) as client:
+            await client.call_tool("add", {})
+        await out.call("add", {}, also={"dev.semel/client": "mine/2"})
+    assert [asked.client for asked in backend.asked] == ["probe/1.2", "mine/2"]
+
+
 async def test_the_configured_caller_is_whose_calls_they_are_whatever_a_request_says(era: str) -> None:
     backend = FakeBackend()
     async with nodes(backend) as urls, through(urls, era, caller="ann") as client:

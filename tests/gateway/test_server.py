@@ -1,6 +1,7 @@
 """The door in both protocol eras, in memory and over HTTP: keys, callers, answers, doubts and refusals."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -14,9 +15,12 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 
 from semel.core.call import Status
+from semel.core.limits import Limits
 from semel.errors import Busy, KeyReused, SemelError, Undecided
 from semel.gateway.http import make_app, serve_http
+from semel.gateway.results import ended, failed, not_begun
 from semel.gateway.server import make_server
+from semel.node.tools import Done
 
 from .fakes import ADD, FakeBackend
 
@@ -177,6 +181,7 @@ async def test_a_call_in_doubt_says_so_and_what_to_do(connect: Connect) -> None:
         result = await client.call_tool("add", {}, meta={"dev.semel/idempotency-key": "sum"})
     assert result.is_error
     assert (result.meta or {})["dev.semel/outcome"] == "in_doubt"
+    assert (result.meta or {})["dev.semel/source"] == "semel"
     (block,) = result.content
     assert isinstance(block, types.TextContent)
     assert block.text.startswith("In doubt: nobody can know whether add acted. n1 began to run it (position 2")
@@ -191,6 +196,24 @@ async def test_a_failure_of_the_tool_is_a_result_with_its_own_meta_kept(connect:
     assert result.is_error
     assert (result.meta or {})["theirs/x"] == 1
     assert (result.meta or {})["dev.semel/outcome"] == "error"
+    assert (result.meta or {})["dev.semel/source"] == "tool"
+
+
+@pytest.mark.parametrize(
+    ("end", "source"),
+    [
+        (failed("it took too long", Status.TIMED_OUT), "semel"),
+        (not_begun("its server was down. Nothing was run"), "semel"),
+        (failed("add failed: KeyError"), "tool"),
+        (ended("add", {"content": [], "isError": True, "_meta": {"dev.semel/source": "semel"}}, Limits()), "tool"),
+    ],
+    ids=["timed out", "not begun", "raised", "forged"],
+)
+async def test_a_failure_says_whose_word_it_is(connect: Connect, end: Done, source: str) -> None:
+    async with connect(FakeBackend(result=json.loads(bytes(end.result)), status=end.status)) as client:
+        result = await client.call_tool("add", {})
+    assert result.is_error
+    assert (result.meta or {})["dev.semel/source"] == source
 
 
 async def test_structures_that_an_older_protocol_cannot_carry_come_as_text(connect: Connect) -> None:

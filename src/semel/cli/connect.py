@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from semel.cli.lesson import Lesson
-from semel.cli.options import DEFAULT_URL, NodeUrls, flat_urls, timeout_option
+from semel.cli.options import DEFAULT_URL, NodeUrls, flat_urls, keys_option, timeout_option
 from semel.cli.output import note, print_json
 from semel.cli.recipe import CLIENTS, entry_for, place_of
 from semel.cli.signals import Signals
@@ -49,13 +49,7 @@ A client that itself sends a call again is known by its key, if it sends one; el
 @click.argument("urls", metavar="[URL]...", nargs=-1, type=NodeUrls(), envvar="SEMEL_URL", callback=flat_urls)
 @click.option("--caller", metavar="NAME", help="Whose calls these are; keys of two callers do not meet.")
 @timeout_option(TIMEOUT_S, "Give up waiting for a call after this long; the call itself goes on.")
-@click.option(
-    "--key-meta",
-    "keys",
-    metavar="NAME",
-    multiple=True,
-    help="A further _meta entry of a request that may hold its idempotency key; may be repeated.",
-)
+@keys_option
 @click.option(
     "--print-config",
     "client",

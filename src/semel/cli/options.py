@@ -62,6 +62,26 @@ def url_option(command: Command) -> Command:
     )(command)
 
 
+def keys_option(command: Command) -> Command:
+    """Add --key-meta, which becomes `keys`."""
+    return click.option(
+        "--key-meta",
+        "keys",
+        metavar="NAME",
+        multiple=True,
+        help="A further _meta entry of a request that may hold its idempotency key; may be repeated.",
+    )(command)
+
+
+def require_key_option(command: Command) -> Command:
+    """Add --require-key."""
+    return click.option(
+        "--require-key",
+        is_flag=True,
+        help="Refuse a call of a once tool that brings no idempotency key, instead of making one for it.",
+    )(command)
+
+
 def json_option(text: str) -> Callable[[Command], Command]:
     """Add --json, which becomes `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help=text)

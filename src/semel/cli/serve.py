@@ -18,6 +18,7 @@ import click
 
 from semel.cli.greeting import greet
 from semel.cli.lesson import Lesson
+from semel.cli.options import keys_option, require_key_option
 from semel.cli.output import note
 from semel.cli.signals import Signals
 from semel.errors import SemelError, UsageError
@@ -103,18 +104,8 @@ node, and exits with 0. Once more: it hurries. Exit 6: it cannot start or go on,
     type=click.Path(path_type=Path, file_okay=False),
     help="Where the nodes' own copies of the log are kept.  [default: beside the log]",
 )
-@click.option(
-    "--key-meta",
-    "keys",
-    metavar="NAME",
-    multiple=True,
-    help="A further _meta entry of a request that may hold its idempotency key; may be repeated.",
-)
-@click.option(
-    "--require-key",
-    is_flag=True,
-    help="Refuse a call of a once tool that brings no idempotency key, instead of making one for it.",
-)
+@keys_option
+@require_key_option
 @click.option(
     "--drain",
     "drain_s",

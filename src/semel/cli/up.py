@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from semel.cli.lesson import Lesson
+from semel.cli.options import keys_option, require_key_option
 from semel.cli.output import styled
 from semel.cli.serve import DRAIN_S, LEVELS
 from semel.cli.signals import Signals
@@ -81,6 +82,7 @@ class Options:
     replace: bool
     cluster: str
     keys: tuple[str, ...]
+    require_key: bool
     drain_s: float
     log_level: str
 
@@ -105,7 +107,7 @@ class Options:
         """Return the options that each node gets."""
         named = (("--key-meta", key) for key in self.keys)
         shared = ("--cluster", self.cluster, "--drain", f"{self.drain_s:g}", "--log-level", self.log_level)
-        return (*shared, *(word for pair in named for word in pair))
+        return (*shared, *(("--require-key",) if self.require_key else ()), *(word for pair in named for word in pair))
 
 
 UP_LESSON = f"""\
@@ -181,13 +183,8 @@ Ctrl-C or SIGTERM: the nodes are drained, then the etcd members end. Once more: 
 @click.option(
     "--cluster", metavar="NAME", default="semel", show_default=True, help="The cluster that the log belongs to."
 )
-@click.option(
-    "--key-meta",
-    "keys",
-    metavar="NAME",
-    multiple=True,
-    help="A further _meta entry of a request that may hold its idempotency key; may be repeated.",
-)
+@keys_option
+@require_key_option
 @click.option(
     "--drain",
     "drain_s",

@@ -124,6 +124,9 @@ def _said(context: Context) -> Mapping[str, object]:
 
 def _client(context: Context) -> str:
     """Return what the client program calls itself, for information; "" if it does not say."""
+    said = _said(context)
+    if meta.CLIENT in said:
+        return _text(said[meta.CLIENT], f"{meta.CLIENT} in _meta")
     params = context.session.client_params
     return "" if params is None else f"{params.client_info.name}/{params.client_info.version}"
 

@@ -92,7 +92,9 @@ def _passed_on(given: Asked) -> dict[str, Any]:
     mine = ("progressToken", "progress_token", meta.KEY, meta.KEY_MADE)
     also = {name: value for name, value in given.also.items() if name not in mine}
     also = {name: value for name, value in also.items() if not name.startswith(_OF_THE_CONNECTION)}
-    return also if given.caller == ANONYMOUS else also | {meta.CALLER: given.caller}
+    caller = {} if given.caller == ANONYMOUS else {meta.CALLER: given.caller}
+    client = {meta.CLIENT: given.client} if given.client else {}
+    return also | caller | client
 
 
 def _bare(raw: Mapping[str, Any]) -> dict[str, Any]:
