@@ -137,3 +137,11 @@ async def test_a_disk_without_room_is_told(tmp_path: Path) -> None:
         (tmp_path / "snapshots").write_text("a file where the folder should be")
         with pytest.raises(ReplicaError, match="snapshots"):
             await Shelf(tmp_path / "replica.db").newest()
+
+
+async def test_a_snapshot_for_others_does_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("semel.node.snapshot.ROOM_LEFT_BYTES", 2**60)
+    with closing(filled(tmp_path / "replica.db", 3)):
+        with pytest.raises(ReplicaError, match="no room for a snapshot"):
+            await Shelf(tmp_path / "replica.db").newest()
+        assert list((tmp_path / "snapshots").iterdir()) == []

@@ -24,7 +24,7 @@ from semel.gateway import meta
 from semel.gateway.catalogue import Catalogue, Entry, make_entry
 from semel.gateway.declare import CURRENT, CurrentCall
 from semel.gateway.loopthread import LoopThread
-from semel.gateway.results import described, ended, failed
+from semel.gateway.results import described, ended, failed, not_begun
 from semel.gateway.servers import Hook, InProcess
 from semel.gateway.target import Target
 from semel.gateway.upstream import ConnectionGone, Upstream
@@ -140,7 +140,7 @@ class McpToolbox:
             self._thread.call_soon(run.stop)
         tool, limit = attempt.call.tool, f"{attempt.timeout_s:g} s"
         if not began:
-            return failed(
+            return not_begun(
                 f"{tool} never started: its server was down or had no room for the whole time limit of {limit}. "
                 "Nothing was run"
             )
@@ -209,9 +209,9 @@ class McpToolbox:
         tool = attempt.call.tool
         entry = self._catalogue.get(tool)
         if entry is None:
-            return failed(f"there is no tool {tool!r} here any more. Nothing was run")
+            return not_begun(f"there is no tool {tool!r} here any more. Nothing was run")
         if self._performing >= 2 * self._limits.concurrency_max:
-            return failed(f"{self._performing} runs hang past their time limit: restart this node. Nothing was run")
+            return not_begun(f"{self._performing} runs hang past their time limit: restart this node. Nothing was run")
         self._performing += 1
         try:
             with run.scope:
