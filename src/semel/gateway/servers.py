@@ -28,9 +28,9 @@ class Command:
     `shown` is the command as its file has it: what stands there for a variable may be a secret.
     """
 
-    command: str
-    arguments: tuple[str, ...] = ()
-    environment: Mapping[str, str]
+    command: str = field(repr=False)
+    arguments: tuple[str, ...] = field(default=(), repr=False)
+    environment: Mapping[str, str] = field(repr=False)
     folder: Path | None = None
     shown: str
 
@@ -42,8 +42,8 @@ class Command:
 class Remote:
     """A Streamable HTTP server at a URL, and the headers that each request to it carries; `shown` as for a command."""
 
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     shown: str
 
     def __str__(self) -> str:
