@@ -1,8 +1,12 @@
-"""A stdio server by hand that breaks the protocol in the way that its argument names: `python bad_server.py MODE`."""
+"""A stdio server by hand that breaks the protocol in the way that its argument names, or, for "good", does not.
+
+Without the SDK it starts in a tenth of the time. `python bad_server.py MODE`.
+"""
 
 import json
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -19,8 +23,32 @@ def answer(asked: dict[str, Any], result: dict[str, Any]) -> None:
     say({"jsonrpc": "2.0", "id": asked["id"], "result": result})
 
 
+def text(value: object) -> dict[str, Any]:
+    return {"content": [{"type": "text", "text": str(value)}]}
+
+
+def behave(asked: dict[str, Any]) -> None:
+    """Do what a good server's tool does."""
+    match asked["params"]["name"]:
+        case "pid":
+            answer(asked, text(os.getpid()))
+        case "environment":
+            answer(asked, text(os.environ.get("GIVEN", "")))
+        case "pause":
+            time.sleep(1)
+            answer(asked, text("done"))
+        case "for_ever":
+            time.sleep(600)
+        case _:
+            answer(asked, text("done"))
+
+
 def listed(pages: int) -> dict[str, Any]:
-    names = {"twice": ["a", "b", "b"], "repeats": ["a", "a"]}.get(MODE, ["a", "change"])
+    names = {
+        "twice": ["a", "b", "b"],
+        "repeats": ["a", "a"],
+        "good": ["a", "pid", "environment", "pause", "for_ever"],
+    }.get(MODE, ["a", "change"])
     tools = [{"name": name, "description": f"{index}", "inputSchema": OBJECT} for index, name in enumerate(names)]
     if MODE == "repeats":
         tools = [tools[0], tools[0]]
@@ -72,6 +100,8 @@ def main() -> None:
             case "tools/list":
                 pages += 1
                 answer(asked, listed(pages))
+            case "tools/call" if MODE == "good":
+                threading.Thread(target=behave, args=[asked], daemon=True).start()
             case "tools/call":
                 call(asked)
             case _:

@@ -16,9 +16,12 @@ from semel.node.tools import Gone
 
 from .conftest import Write
 from .fakes import attempt, text
-from .test_upstream import BAD, alive, until, value
+from .test_bad_servers import bad
+from .test_upstream import alive, until
 
 pytestmark = pytest.mark.anyio
+
+GOOD = bad("good")
 
 
 class File:
@@ -45,7 +48,7 @@ def file(write: Write) -> File:
 @pytest.fixture
 async def box(file: File, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[McpToolbox]:
     monkeypatch.setattr(watching, "LOOK_S", 0.05)
-    file.lists(one=BAD, two=BAD)
+    file.lists(one=GOOD, two=GOOD)
     box = McpToolbox(load_target(str(file.path)))
     await box.start()
     yield box
@@ -57,59 +60,59 @@ def names(box: McpToolbox) -> set[str]:
 
 
 async def test_servers_come_and_go_and_the_others_run_on(box: McpToolbox, file: File) -> None:
-    one, two = [value(await box.run(attempt(f"{name}_pid"))) for name in ("one", "two")]
-    file.lists(one=BAD, three=BAD)
+    one, two = [int(text(await box.run(attempt(f"{name}_pid")))) for name in ("one", "two")]
+    file.lists(one=GOOD, three=GOOD)
     await until(lambda: "three_pid" in names(box) and "two_pid" not in names(box), "the change is taken up")
-    assert value(await box.run(attempt("one_pid"))) == one
-    assert value(await box.run(attempt("three_pid"))) not in (one, two)
+    assert int(text(await box.run(attempt("one_pid")))) == one
+    assert int(text(await box.run(attempt("three_pid")))) not in (one, two)
     assert "no tool 'two_pid' here any more" in text(await box.run(attempt("two_pid")))
     await until(lambda: not alive(two), "what is not listed any more is ended")
 
 
 async def test_one_server_that_remains_has_its_tools_under_their_bare_names(box: McpToolbox, file: File) -> None:
-    one = value(await box.run(attempt("one_pid")))
-    file.lists(one=BAD, two={**BAD, "disabled": True})
+    one = int(text(await box.run(attempt("one_pid"))))
+    file.lists(one=GOOD, two={**GOOD, "disabled": True})
     await until(lambda: "pid" in names(box), "the change is taken up")
-    assert value(await box.run(attempt("pid"))) == one
+    assert int(text(await box.run(attempt("pid")))) == one
 
 
 async def test_calls_of_a_server_that_is_taken_away_are_finished_first(box: McpToolbox, file: File) -> None:
-    running = asyncio.create_task(box.run(attempt("two_wait_a_little")))
+    running = asyncio.create_task(box.run(attempt("two_pause")))
     await box.run(attempt("two_pid"))
-    file.lists(one=BAD)
+    file.lists(one=GOOD)
     await until(lambda: "pid" in names(box), "the change is taken up")
     assert text(await running) == "done"
 
 
 async def test_a_call_that_does_not_end_in_time_is_lost_with_its_server(
-    box: McpToolbox, file: File, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    box: McpToolbox, file: File, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fleet, "FINISH_S", 0.2)
-    two = value(await box.run(attempt("two_pid")))
-    running = asyncio.create_task(box.run(attempt("two_wait_for_ever", {"marker": str(tmp_path / "m")}, timeout_s=60)))
+    two = int(text(await box.run(attempt("two_pid"))))
+    running = asyncio.create_task(box.run(attempt("two_for_ever", timeout_s=60)))
     await box.run(attempt("two_pid"))
-    file.lists(one=BAD)
+    file.lists(one=GOOD)
     assert isinstance(await running, Gone)
     await until(lambda: not alive(two), "it is ended")
 
 
 async def test_a_changed_server_takes_over_once_it_is_up(box: McpToolbox, file: File) -> None:
-    before = value(await box.run(attempt("one_pid")))
-    file.lists(one={**BAD, "env": {"NEW": "yes"}}, two=BAD)
+    before = int(text(await box.run(attempt("one_pid"))))
+    file.lists(one={**GOOD, "env": {"GIVEN": "yes"}}, two=GOOD)
     await until(lambda: not alive(before), "the one before it is ended")
-    assert text(await box.run(attempt("one_environment", {"name": "NEW"}))) == "yes"
+    assert text(await box.run(attempt("one_environment"))) == "yes"
     assert box.remarks() == []
 
 
 async def test_a_changed_server_that_does_not_start_leaves_the_one_before_it(box: McpToolbox, file: File) -> None:
-    before = value(await box.run(attempt("one_pid")))
-    file.lists(one={"command": sys.executable, "args": ["-c", "raise SystemExit('no licence')"]}, two=BAD)
+    before = int(text(await box.run(attempt("one_pid"))))
+    file.lists(one={"command": sys.executable, "args": ["-c", "raise SystemExit('no licence')"]}, two=GOOD)
     await until(lambda: bool(box.remarks()), "it is said")
     assert "no licence; until then the one before it is served" in box.remarks()[0]
-    assert value(await box.run(attempt("one_pid"))) == before
-    file.lists(one=BAD, two=BAD)
+    assert int(text(await box.run(attempt("one_pid")))) == before
+    file.lists(one=GOOD, two=GOOD)
     await until(lambda: not box.remarks(), "it is taken back")
-    assert value(await box.run(attempt("one_pid"))) == before
+    assert int(text(await box.run(attempt("one_pid")))) == before
 
 
 @pytest.mark.parametrize(
@@ -131,21 +134,21 @@ async def test_a_file_that_makes_no_sense_changes_nothing_and_is_said(
     assert names(box) == before
     file.path.unlink()
     await until(lambda: "cannot be read" in " ".join(box.remarks()), "that is said, too")
-    file.lists(one=BAD)
+    file.lists(one=GOOD)
     await until(lambda: "pid" in names(box), "the next change is taken up")
     assert box.remarks() == []
 
 
 async def test_what_is_said_of_tools_is_taken_up_without_a_start(box: McpToolbox, file: File) -> None:
-    one = value(await box.run(attempt("one_pid")))
+    one = int(text(await box.run(attempt("one_pid"))))
     said = {"tools": {"pid": {"effect": "read", "timeoutS": 7}, "nothing": {"effect": "read"}}}
-    file.lists(one={**BAD, "semel": said}, two=BAD)
+    file.lists(one={**GOOD, "semel": said}, two=GOOD)
     await until(lambda: box.examine("one_pid", {}).effect == "read", "the change is taken up")
     assert box.examine("one_pid", {}).timeout_s == 7
-    assert box.examine("one_die", {}).effect == "once"
+    assert box.examine("one_a", {}).effect == "once"
     shown = {tool["name"]: tool["_meta"]["dev.semel/effect-from"] for tool in box.tools()}
     assert (shown["one_pid"], shown["two_pid"]) == ("operator", "default")
-    assert value(await box.run(attempt("one_pid"))) == one
+    assert int(text(await box.run(attempt("one_pid")))) == one
     assert box.remarks() == [
         "mcp.json says something of the tool 'nothing' of the server 'one', which has no such tool"
     ]
