@@ -15,6 +15,7 @@ from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from semel.errors import BadKey, CallError, SemelError
 from semel.gateway import meta
+from semel.gateway.announcing import Announcer
 from semel.gateway.answers import result_of
 from semel.node.backend import Backend
 
@@ -26,11 +27,20 @@ _Context = ServerRequestContext[Any, Any]
 
 
 def make_server(
-    backend: Backend, *, instructions: str | None = None, client_keys: Sequence[str] = KEYS_OF_CLIENTS
+    backend: Backend,
+    *,
+    instructions: str | None = None,
+    client_keys: Sequence[str] = KEYS_OF_CLIENTS,
+    announcer: Announcer | None = None,
 ) -> Server[Any]:
-    """Return the MCP server of a node; `client_keys` are names in `_meta` that may hold an idempotency key."""
+    """Return the MCP server of a node.
+
+    `client_keys` are names in `_meta` that may hold an idempotency key; `announcer` tells clients of changes.
+    """
 
     async def list_tools(context: _Context, _params: types.PaginatedRequestParams | None) -> Any:
+        if announcer is not None:
+            announcer.met(context)
         tools = [_shown(tool, context.protocol_version) for tool in backend.tools()]
         return {"tools": tools, "resultType": "complete", "ttlMs": 0, "cacheScope": "public"}
 
@@ -58,6 +68,7 @@ def make_server(
         get_tool_input_schema=input_schema,
         on_list_tools=list_tools,
         on_call_tool=call_tool,
+        on_subscriptions_listen=None if announcer is None else announcer.listen,
     )
 
 
