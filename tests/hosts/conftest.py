@@ -9,7 +9,7 @@ from tests.hosts.loop import Loop
 from tests.hosts.namespace import Refused
 from tests.hosts.network import Network
 from tests.hosts.scene import Scene
-from tests.processes.etcd import find_etcd
+from tests.processes.etcd import why_no_etcd
 
 Scenario = Callable[[Scene], Awaitable[None]]
 Stage = Callable[[Scenario], None]
@@ -64,8 +64,8 @@ def network_possible() -> None:
 
 @pytest.fixture(scope="package")
 def _theatre(network_possible: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
-    if find_etcd() is None:
-        pytest.skip("no etcd is installed: neither beside this Python nor on the PATH")
+    if why := why_no_etcd():
+        pytest.skip(why)
     theatre = Theatre(tmp_path_factory)
     yield theatre
     theatre.close()

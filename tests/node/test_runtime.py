@@ -1,6 +1,8 @@
 """The runtime performs what the decider decides: calls are answered, trouble is said, a drain leaves no gap."""
 
 import asyncio
+import logging
+import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +12,9 @@ import msgspec
 import pytest
 
 from semel.core.call import Effect, NodeId, Spec, Status
+from semel.core.codec import encode
 from semel.core.decider import Identity
+from semel.core.entry import Founded
 from semel.core.ledger import Leader
 from semel.core.limits import Limits
 from semel.core.message import Forward, Refuse
@@ -21,12 +25,14 @@ from semel.errors import (
     LogDamaged,
     LogNewer,
     LogUnavailable,
+    NoLeader,
     ReplicaError,
     Undecided,
     UnknownTool,
 )
 from semel.log.memory import MemoryLog
 from semel.log.protocol import Batch
+from semel.node.members import Beat
 from semel.node.replica import Replica
 from semel.node.runtime import Runtime
 from semel.node.snapshot import Snapshot
@@ -78,9 +84,11 @@ class Tools:
 class Cluster:
     """Runtimes that share a log and reach each other without a network."""
 
-    def __init__(self, folder: Path, log: MemoryLog) -> None:
-        self.folder, self.log = folder, log
+    def __init__(self, folder: Path, log: MemoryLog, cluster_id: str) -> None:
+        self.folder, self.log, self.cluster_id = folder, log, cluster_id
         self.nodes: dict[str, Runtime] = {}
+        self.successors: dict[str, Path] = {}
+        """What is given at the URL of a node that is no more."""
         self.followed: dict[str, str] = {}
         """Whose connection each node was last told to keep."""
 
@@ -89,7 +97,7 @@ class Cluster:
             log=self.log,
             replica=Replica(self.folder / f"{name}.db"),
             toolbox=tools or Tools(),
-            identity=Identity(NodeId(name, f"i{len(self.nodes)}"), f"http://{name}", cluster, "the-id"),
+            identity=Identity(NodeId(name, f"i{len(self.nodes)}"), f"http://{name}", cluster, self.cluster_id),
             fetch=self.fetch,
             limits=Limits(**{"grace_s": 0.0, "patience_s": 0.6, "unlogged_after_s": 0.2, **limits}),
         )
@@ -108,9 +116,13 @@ class Cluster:
             asyncio.get_running_loop().call_soon(receiver.received, sender.identity.node, message)
 
     async def fetch(self, urls: list[str], into: Path, tell: Callable[[str, int, int], None]) -> None:
-        """Copy the replica of the first of these nodes."""
-        source = self.nodes[urls[0].removeprefix("http://")]
-        Snapshot.take(self.folder / f"{source.identity.node.name}.db", into)
+        """Copy the replica of the first of these nodes; whoever has died may have a successor at its URL."""
+        name = urls[0].removeprefix("http://")
+        if name in self.successors:
+            shutil.copyfile(self.successors[name], into)
+        else:
+            assert name in self.nodes
+            Snapshot.take(self.folder / f"{name}.db", into)
         tell(urls[0], 1, 2)
 
     async def crash(self, name: str) -> None:
@@ -118,8 +130,8 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(folder: Path, log: MemoryLog | None = None) -> AsyncIterator[Cluster]:
-    made = Cluster(folder, log or MemoryLog())
+async def cluster(folder: Path, log: MemoryLog | None = None, cluster_id: str = "the-id") -> AsyncIterator[Cluster]:
+    made = Cluster(folder, log or MemoryLog(), cluster_id)
     try:
         yield made
     finally:
@@ -169,12 +181,35 @@ class UnreachedLog(MemoryLog):
 async def test_a_node_that_starts_while_the_log_is_out_of_reach_waits_for_it(tmp_path: Path) -> None:
     log = UnreachedLog()
     async with cluster(tmp_path, log) as nodes:
-        await nodes.start("n1")
-        assert log.refusals["tail"] == 0
-        await nodes.crash("n1")
-        node = await nodes.start("n1")  # which has read entries, and looks whether they are this log's
-        assert log.refusals["first"] == 0
+        node = await nodes.start("n1")
         await until(lambda: node.readiness() is None, "n1 is ready")
+        await nodes.crash("n1")
+        again = await nodes.start("n1")  # which has read entries, and looks whether they are this log's
+        await until(lambda: again.readiness() is None, "n1 is ready again")
+        assert not any(log.refusals.values())
+
+
+async def test_a_node_that_waits_for_the_log_at_its_start_refuses_calls_in_time_and_can_be_told_to_leave(
+    tmp_path: Path,
+) -> None:
+    log = UnreachedLog()
+    log.refusals["tail"] = 1_000_000
+    async with cluster(tmp_path, log) as nodes:
+        node = await nodes.start("n1", hold_s=0.2)
+        assert node.readiness() == "no quorum"
+        with pytest.raises(NoLeader, match="no quorum"):
+            await node.call("work", {}, key="k", caller="c")
+        await asyncio.wait_for(node.drain(patience_s=60.0), 10.0)
+
+
+async def test_a_node_whose_log_turns_out_not_to_fit_once_it_is_reached_says_so(tmp_path: Path) -> None:
+    log = UnreachedLog()
+    log.refusals = {"tail": 0, "first": 0}
+    await log.append(0, [encode(Founded(cluster="another", id="x"))])
+    log.refusals["tail"] = 2
+    async with cluster(tmp_path, log) as nodes:
+        node = await nodes.start("n1")
+        assert isinstance(await asyncio.wait_for(node.failed, 10.0), ClusterMismatch)
 
 
 class UnheardLog(MemoryLog):
@@ -568,6 +603,32 @@ async def test_a_new_node_whose_log_was_trimmed_goes_on_from_a_peers_snapshot(tm
         assert not (tmp_path / "n2.incoming").exists()
 
 
+async def test_what_a_stranger_gives_at_a_dead_peers_url_is_no_snapshot_of_this_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "semel")
+    for folder in ("here", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    async with cluster(tmp_path / "elsewhere", cluster_id="another-id") as other:
+        stranger = await other.start("n7")
+        await calls(stranger, "x", "y", "z")
+        foreign = Snapshot.take(tmp_path / "elsewhere" / "n7.db", tmp_path / "foreign.db").path
+    (tmp_path / "damaged.db").write_bytes(b"damaged")
+    log = MemoryLog()
+    async with cluster(tmp_path / "here", log) as c:
+        n1 = await c.start("n1")
+        await calls(n1, *map(str, range(10)))
+        await log.trim(await log.tail())
+        for name, given in {"dead": foreign, "gone": tmp_path / "damaged.db"}.items():
+            c.successors[name] = given
+            beat = Beat(incarnation="i", url=f"http://{name}", position=1_000_000, tools="", at_s=0.0)
+            await log.pulse(name, msgspec.json.encode(beat))
+        n2 = await c.start("n2")
+        await until(lambda: n2.position == n1.position, "n2 has caught up, from n1")
+        assert sum("went on from a peer's snapshot" in message for message in caplog.messages) == 1
+        assert (await n2.call("work", {}, key="0", caller="shop")).replayed
+
+
 async def test_a_node_that_was_cut_off_goes_on_from_a_snapshot_and_its_late_outcome_settles_the_doubt(
     tmp_path: Path,
 ) -> None:
@@ -660,3 +721,17 @@ async def test_a_read_is_answered_while_the_log_cannot_be_written_and_logged_lat
         log.lost = False
         assert (await keyed).record.position > 0
         await until(lambda: node.status()["calls"] == 3, "all of them are in the log")
+
+
+async def test_a_log_whose_entries_are_deleted_behind_running_nodes_ends_them_with_the_reason(tmp_path: Path) -> None:
+    log = MemoryLog()
+    async with cluster(tmp_path, log) as c:
+        n1 = await c.start("n1")
+        await calls(n1, "a", "b")
+        n2 = await c.start("n2")
+        await until(lambda: n2.position == n1.position, "n2 has read it all")
+        del log._entries[2:]
+        for node in (n1, n2):
+            error = await asyncio.wait_for(asyncio.shield(node.failed), 10.0)
+            assert isinstance(error, LogDamaged)
+            assert "deleted" in str(error)

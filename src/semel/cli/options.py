@@ -10,6 +10,10 @@ import click
 DEFAULT_PORT = 8420
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
 
+DRAIN_S = 10.0
+"""The node's own default, told here so that the help needs none of what the node needs."""
+LEVELS = ("debug", "info", "warning", "error")
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -88,3 +92,40 @@ def timeout_option(
         show_default=True,
         help=text,
     )
+
+
+def serving_options(*, drain: str, level: str) -> Callable[[Command], Command]:
+    """Add what every command that runs nodes has: --key-meta, --drain and --log-level; the texts are their helps."""
+    options = (
+        click.option(
+            "--key-meta",
+            "keys",
+            metavar="NAME",
+            multiple=True,
+            help="A further _meta entry of a request that may hold its idempotency key; may be repeated.",
+        ),
+        click.option(
+            "--drain",
+            "drain_s",
+            metavar="SECONDS",
+            type=click.FloatRange(min=0),
+            default=DRAIN_S,
+            show_default=True,
+            help=drain,
+        ),
+        click.option(
+            "--log-level",
+            type=click.Choice(LEVELS),
+            metavar="LEVEL",
+            default="warning",
+            show_default=True,
+            help=f"{level}: {', '.join(LEVELS)}.",
+        ),
+    )
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add

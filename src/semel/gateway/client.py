@@ -290,6 +290,8 @@ class _Failures:
     def __init__(self) -> None:
         self.for_good: set[str] = set()
         self._by_url: dict[str, str] = {}
+        self._said: dict[str, str] = {}
+        """What each node has said last of itself; a node that gives no answer after that has not taken it back."""
         self._broken: dict[str, SemelError] = {}
         self._unconfirmed: Unconfirmed | None = None
         self._in_the_dark = False
@@ -299,7 +301,7 @@ class _Failures:
 
     def add(self, endpoint: Endpoint, error: Exception) -> None:
         """Note a failure."""
-        self._by_url[endpoint.url] = "it did not answer in time" if isinstance(error, TimeoutError) else str(error)
+        self._by_url[endpoint.url] = self._why(endpoint.url, error)
         if isinstance(error, NotANode):
             self.for_good.add(endpoint.url)
         self._broken.pop(endpoint.url, None)
@@ -309,6 +311,14 @@ class _Failures:
             self._broken[endpoint.url] = error
         sent = isinstance(error, TimeoutError | Unreachable) and not isinstance(error, NotConnected)
         self._in_the_dark |= sent or isinstance(error, Undecided) or endpoint.url in self._broken
+
+    def _why(self, url: str, error: Exception) -> str:
+        if not isinstance(error, TimeoutError):
+            if isinstance(error, SemelError):
+                self._said[url] = str(error)
+            return str(error)
+        silence = "it did not answer in time"
+        return f"{silence}, and had said before: {self._said[url]}" if url in self._said else silence
 
     def raise_if_broken(self, candidates: Sequence[Endpoint]) -> None:
         """Raise what ails the nodes (their log, their replica) if that is all that any of them has to say.

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from semel.errors import LogUnavailable, ReplicaError
+from semel.errors import ClusterMismatch, LogUnavailable, ReplicaError
 from semel.log.protocol import Log
+from semel.node.fit import check_fit
 from semel.node.members import decode_beats
 from semel.node.snapshot import Snapshot
 
@@ -48,10 +49,10 @@ class CatchUp:
         self.state: str | None = None
 
     async def bring(self, after: int, cluster_id: str) -> Snapshot:
-        """Return a checked snapshot that stands for more than the position `after`; waits until a peer has one.
+        """Return a checked snapshot of the log that stands for more than the position `after`; wait for a peer's.
 
         Raises:
-            ReplicaError: there is no room for it, or it is of another cluster than `cluster_id` (if that is known).
+            ReplicaError: there is no room for it, or the log is of another cluster than `cluster_id` (if it is known).
         """
         try:
             while True:
@@ -62,16 +63,14 @@ class CatchUp:
                 else:
                     if cluster_id not in ("", snapshot.totals.cluster_id):
                         raise ReplicaError(
-                            f"a peer's snapshot is of the cluster {snapshot.totals.cluster_id}, and this node's "
-                            f"replica of {cluster_id}: the log was replaced. To join the other, move the node's "
-                            "folder away"
+                            f"the log is of the cluster {snapshot.totals.cluster_id}, and this node's replica of "
+                            f"{cluster_id}: the log was replaced. To join the other, move the node's folder away"
                         )
-                    if snapshot.totals.position > after:
-                        return snapshot
-                    self._say(
-                        f"the peers' snapshot reaches to {snapshot.totals.position} only; waiting for a newer one"
-                    )
+                    return snapshot
                 await asyncio.sleep(AGAIN_S)
+        except BaseException:
+            self._into.unlink(missing_ok=True)  # what came of it is room on a disk that may be full
+            raise
         finally:
             self.state = None
 
@@ -86,8 +85,33 @@ class CatchUp:
             raise LogUnavailable(
                 "no other node is there whose replica has it: start one that has, or restore a backup (semel restore)"
             )
-        await self._fetch([beat.url for beat in ahead], self._into, self._progress)
-        return await asyncio.to_thread(Snapshot.check, self._into)
+        failures = []
+        for beat in ahead:
+            try:
+                await self._fetch([beat.url], self._into, self._progress)
+                return await self._checked(beat.url, after)
+            except LogUnavailable as error:
+                failures.append(str(error))
+        raise LogUnavailable("; ".join(failures))
+
+    async def _checked(self, url: str, after: int) -> Snapshot:
+        """Return what has come from a peer, if this log can go on from it: who answers at a URL may be anybody by now.
+
+        Raises:
+            LogUnavailable: it cannot; another peer's may.
+        """
+        try:
+            snapshot = await asyncio.to_thread(Snapshot.check, self._into)
+        except ReplicaError as error:
+            raise LogUnavailable(f"the snapshot of {url} is of no use: {error}") from error
+        totals = snapshot.totals
+        if totals.position <= after:
+            raise LogUnavailable(f"the snapshot of {url} reaches to {totals.position} only; waiting for a newer one")
+        try:
+            await check_fit(self._log, await self._log.tail(), totals, snapshot.last_entry, totals.cluster)
+        except (ClusterMismatch, ReplicaError) as error:
+            raise LogUnavailable(f"what {url} gave is no snapshot of this log, but of another one") from error
+        return snapshot
 
     def _progress(self, url: str, here_bytes: int, whole_bytes: int) -> None:
         percent = 100 * here_bytes // max(whole_bytes, 1)

@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 from typing import Protocol
 
-from semel.errors import LogError, LogUnavailable, Unconfirmed
+from semel.errors import LogDamaged, LogError, LogUnavailable, Unconfirmed
 from semel.log.protocol import Log
 
 LOOK_EVERY_S = 1.0
@@ -60,21 +60,40 @@ class Reach:
         self.trouble = None
 
     async def ask(self) -> int:
-        """Return the log's tail; raises `LogUnavailable` as the log does."""
+        """Return the log's tail.
+
+        Raises:
+            LogUnavailable: the log cannot tell for now.
+            LogDamaged: it ends before a position that it once had.
+        """
+        known = self.tail
         try:
             tail = await self._log.tail()
         except LogError as error:
             self.trouble = str(error)
             raise
+        if tail < known:  # whoever follows it might wait for ever, and in silence
+            raise LogDamaged(
+                f"the log ends at position {tail}, and had {known} entries: they were deleted, or an older copy was "
+                "put in its place. Bring the right one back, or restore a backup into an empty log"
+            )
         self.heard(tail)
         return tail
 
     async def look_for_ever(self) -> None:
-        """Ask for the tail now and then, so that what is shown has an age; what ails the log is told to others."""
+        """Ask for the tail now and then, so that what is shown has an age; what ails the log is told to others.
+
+        Raises:
+            LogDamaged: the log has lost entries.
+        """
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            with suppress(LogError):
+            try:
                 await self.ask()
+            except LogDamaged:
+                raise
+            except LogError:
+                pass
 
     async def read_to_tail(self, node: Folding) -> int:
         """Wait until `node` has read all that the log holds as this is asked; return the position of its end.

@@ -135,18 +135,29 @@ class Runtime:
     # Life.
 
     async def start(self) -> None:
-        """Begin to follow the log and to take part in the cluster.
+        """Begin to follow the log and to take part in the cluster; if it is out of reach, as soon as it is not.
 
         Raises:
             ClusterMismatch: the log belongs to another cluster.
             ReplicaError: the replica does not fit the log.
             LogError: the log cannot be used.
         """
-        tail = await self._troubles.insist("start", self._fitting_tail)  # one that is out of reach is waited for
+        try:
+            tail = await self._fitting_tail()
+        except LogUnavailable as error:
+            self._troubles.note("start", str(error))
+            self._spawn(self._join_when_reached(), "join")
+        else:
+            await self._join(tail)
+        self._spawn(self._tick_for_ever(), "tick")  # before it has joined, too: who calls is not held for ever
+
+    async def _join_when_reached(self) -> None:
+        await self._join(await self._troubles.insist("start", self._fitting_tail))
+
+    async def _join(self, tail: int) -> None:
         self._spawn(self._follow(), "follow")
         self._step(Started(tail))
         await self._pulse()
-        self._spawn(self._tick_for_ever(), "tick")
         self._spawn(self._pulse_for_ever(), "pulse")
         self._spawn(self.reach.look_for_ever(), "look")
         if self._log.copies:
@@ -209,10 +220,10 @@ class Runtime:
             return "this node is going down"
         if self._catch_up.state is not None:
             return self._catch_up.state
-        if not self._decider.live:
-            return f"this node is still reading the log (at position {self._decider.ledger.position})"
         if self.trouble is not None:
             return self.trouble
+        if not self._decider.live:
+            return f"this node is still reading the log (at position {self._decider.ledger.position})"
         return None if self._decider.ledger.leader is not None else "no leader yet"
 
     async def call(
@@ -406,12 +417,14 @@ class Runtime:
     async def _install_snapshot(self) -> None:
         """Go on from the snapshot of a peer that has read further than the log reaches back."""
         snapshot = await self._catch_up.bring(self.position, self._decider.ledger.totals.cluster_id)
-        if snapshot.totals.position > self.position:
-            self._replica.install(snapshot.path)
-            self._last_entry = snapshot.last_entry
-            self._step(Installed(snapshot.totals))
-            logger.info("went on from a peer's snapshot, at position %d", self.position)
-        snapshot.path.unlink(missing_ok=True)
+        try:
+            if snapshot.totals.position > self.position:
+                self._replica.install(snapshot.path)
+                self._last_entry = snapshot.last_entry
+                self._step(Installed(snapshot.totals))
+                logger.info("went on from a peer's snapshot, at position %d", self.position)
+        finally:
+            snapshot.path.unlink(missing_ok=True)
 
     async def _tick_for_ever(self) -> None:
         while True:
