@@ -15,6 +15,7 @@ TOOLS = (
     "half",
     "stream_cut",
     "stream_ok",
+    "stream_resumable",
     "wrong_id",
     "garbage",
     "accepted",
@@ -22,6 +23,7 @@ TOOLS = (
     "unauthorized",
     "elsewhere",
     "forgotten",
+    "forgotten_in_words",
     "slow",
     "own_error",
 )
@@ -38,6 +40,8 @@ class Scripted:
         self.tools: list[dict[str, Any]] = [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]
         self.called: list[str] = []
         self.cancelled = 0
+        self.streaming = asyncio.Event()
+        """Set once the first part of an answer has left that has another."""
         self.headers: list[Mapping[str, str]] = []
         self._sessions = itertools.count(1)
         self._session = ""
@@ -119,6 +123,11 @@ class Scripted:
                 writer.write((head + event).encode())
                 await writer.drain()
                 writer.close()
+            case "stream_resumable":
+                head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+                writer.write(f"{head}id: 1\nretry: 10\ndata: \n\n".encode())
+                await writer.drain()
+                self.streaming.set()
             case "wrong_id":
                 await _respond(writer, "200 OK", {**whole, "id": 999})
             case "garbage":
@@ -134,6 +143,10 @@ class Scripted:
             case "forgotten" if self.called.count(tool) == 1:
                 self._session = ""
                 await _respond(writer, "404 Not Found")
+            case "forgotten_in_words" if self.called.count(tool) == 1:
+                self._session = ""
+                error = {"code": -32000, "message": "Bad Request: No valid session ID provided"}
+                await _respond(writer, "400 Bad Request", {"jsonrpc": "2.0", "id": None, "error": error})
             case "slow":
                 await asyncio.sleep(600)
             case "own_error":

@@ -107,10 +107,24 @@ async def test_a_redirect_to_another_host_is_not_followed(box: McpToolbox, serve
         assert other.headers == []
 
 
-async def test_a_session_that_the_server_has_forgotten_is_opened_anew_and_the_call_runs_there(
+async def test_a_call_whose_stream_cannot_be_resumed_is_lost_and_not_sent_again(
     box: McpToolbox, server: Scripted
 ) -> None:
-    assert text(await box.run(attempt("forgotten"))) == "forgotten"
+    port = server.port
+    running = asyncio.create_task(box.run(attempt("stream_resumable")))
+    await asyncio.wait_for(server.streaming.wait(), 10)
+    await server.go()  # so that the rest is asked for where nobody listens
+    assert isinstance(await running, Gone)
+    await server.listen(port)
+    assert text(await box.run(attempt("ok"))) == "ok"
+    assert server.called == ["stream_resumable", "ok"]
+
+
+@pytest.mark.parametrize("tool", ["forgotten", "forgotten_in_words"])
+async def test_a_session_that_the_server_has_forgotten_is_opened_anew_and_the_call_runs_there(
+    box: McpToolbox, server: Scripted, tool: str
+) -> None:
+    assert text(await box.run(attempt(tool))) == tool
     assert {headers.get("mcp-session-id") for headers in server.headers} == {None, "session-1", "session-2"}
 
 

@@ -84,6 +84,17 @@ async def test_calls_of_a_server_that_is_taken_away_are_finished_first(box: McpT
     assert text(await running) == "done"
 
 
+async def test_a_call_that_waits_for_a_server_that_is_down_runs_on_the_one_that_comes_after_it(
+    box: McpToolbox, file: File
+) -> None:
+    down = {"command": sys.executable, "args": ["-c", "raise SystemExit('no licence')"]}
+    file.lists(one=GOOD, three=down)
+    await until(lambda: any("no licence" in each for each in box.remarks()), "it does not start")
+    waiting = asyncio.create_task(box.run(attempt("three_pause", timeout_s=60)))
+    file.lists(one=GOOD, three=GOOD)
+    assert text(await waiting) == "done"
+
+
 async def test_a_call_that_does_not_end_in_time_is_lost_with_its_server(
     box: McpToolbox, file: File, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,8 @@ class Connection:
         ERRAND.set(self._opening)
         async with AsyncExitStack() as stack:
             self.client = await stack.enter_async_context(await self._made(stack))
+            self._opening = Errand()  # what the probing of versions met is of no more interest
+            ERRAND.set(self._opening)
             listening = asyncio.create_task(self._listen(), name="announcements")
             stack.push_async_callback(_cancel, listening)
             self._ended = stack.pop_all()
@@ -68,6 +70,11 @@ class Connection:
     def remote(self) -> bool:
         """True if the server is at a URL."""
         return isinstance(self._place, Remote)
+
+    def wants_headers(self, error: MCPError) -> bool:
+        """Return whether a server refused a call because some arguments must be headers, too (from 2026-07-28 on)."""
+        modern = self.client.protocol_version in MODERN_PROTOCOL_VERSIONS
+        return self.remote and modern and error.code == types.HEADER_MISMATCH
 
     @property
     def failure(self) -> str | None:

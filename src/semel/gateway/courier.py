@@ -56,6 +56,19 @@ class Errand:
     said: str | None = None
     """With which HTTP status the server answered, if that is all that it said."""
 
+    arrived: bool = False
+    """True once a server has begun to answer it: from then on it can break, and not be refused any more.
+
+    The SDK asks for the rest of a broken stream under the same errand; that this fails says nothing of the request.
+    """
+
+    def refuse(self, reason: str, *, forgotten: bool = False) -> None:
+        """Note that the request did not reach the server, unless it did before."""
+        if self.arrived:
+            self.broken = reason
+        else:
+            self.refused, self.forgotten = reason, forgotten
+
 
 ERRAND: ContextVar[Errand] = ContextVar("semel_errand")
 """The errand of the request that is made in this context; the SDK carries the context to where the request leaves."""
@@ -79,7 +92,10 @@ class Courier(httpx2.AsyncBaseTransport):
                     return await self._take(request, asked, errand)
             return await self._take(request, asked, errand)
         except _NEVER_LEFT as error:
-            errand.refused = _told(error)
+            if asked is None:  # a message without an answer, or the rest of a stream
+                errand.broken = _told(error)
+            else:
+                errand.refuse(_told(error))
         except (httpx2.TransportError, TimeoutError) as error:
             errand.broken = _told(error)
         return _instead(request, asked)
@@ -93,14 +109,15 @@ class Courier(httpx2.AsyncBaseTransport):
         kind = response.headers.get("content-type", "").lower()
         if kind.startswith("text/event-stream") and response.status_code < HTTPStatus.BAD_REQUEST:
             assert isinstance(response.stream, httpx2.AsyncByteStream)
+            errand.arrived = True
             response.stream = _Watched(response.stream, errand)
             return response
         body = await _read(response)
         if asked is None or response.has_redirect_location:
             return _with_body(response, body)
         answer = _decoded(response, body)
-        if response.status_code == HTTPStatus.NOT_FOUND and "mcp-session-id" in request.headers:
-            errand.refused, errand.forgotten = "the server has forgotten the session", True
+        if "mcp-session-id" in request.headers and _is_forgetful(response.status_code, answer, asked):
+            errand.refuse("the server has forgotten the session", forgotten=True)
         elif response.status_code >= HTTPStatus.BAD_REQUEST and not isinstance(answer.get("error"), dict):
             self._judge(response.status_code, errand)
         elif response.status_code < HTTPStatus.BAD_REQUEST and answer.get("id") != asked:
@@ -117,6 +134,21 @@ class Courier(httpx2.AsyncBaseTransport):
         errand.said = errand.said or f"HTTP {status}"
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
             errand.broken = errand.said
+
+
+def _is_forgetful(status: int, answer: Mapping[str, Any], asked: object) -> bool:
+    """Return whether a server refuses a request because it does not know its session.
+
+    MCP wants 404 for that; servers after the TypeScript SDK's examples say 400 and "No valid session ID provided". An
+    error that names the request is an answer to it, whatever it says.
+    """
+    error = answer.get("error")
+    if isinstance(error, dict) and answer.get("id") == asked:
+        return False
+    said = error.get("message") if isinstance(error, dict) else None
+    return status == HTTPStatus.NOT_FOUND or (
+        status == HTTPStatus.BAD_REQUEST and isinstance(said, str) and "session" in said.lower()
+    )
 
 
 class _Watched(httpx2.AsyncByteStream):

@@ -119,6 +119,7 @@ class Fleet:
 
     def _dismiss(self, upstream: Upstream) -> None:
         """End a server once its calls have ended, or have had their time."""
+        upstream.dismiss()
         farewell = asyncio.create_task(self._let_end(upstream), name=f"farewell {upstream.name}")
         self._farewells.add(farewell)
         farewell.add_done_callback(self._farewells.discard)

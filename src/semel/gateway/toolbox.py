@@ -6,6 +6,7 @@ start of a run or the end of its time, is decided by one lock a run, so that "ne
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import threading
@@ -27,7 +28,7 @@ from semel.gateway.loopthread import LoopThread
 from semel.gateway.results import described, ended, failed
 from semel.gateway.servers import InProcess
 from semel.gateway.target import Target
-from semel.gateway.upstream import ConnectionGone
+from semel.gateway.upstream import ConnectionGone, Dismissed
 from semel.gateway.watching import Watch
 from semel.node.tools import Attempt, Done, Gone, Unknown
 
@@ -246,7 +247,7 @@ class McpToolbox:
                 known = await self._known(attempt)
         except _NoHook:
             return Unknown()
-        except (Unasked, ConnectionGone) as error:
+        except (Unasked, ConnectionGone, Dismissed) as error:
             return Unknown(f"{_HOOK} failed: {_text(error)}")
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -265,13 +266,13 @@ class McpToolbox:
 
     async def _call(self, attempt: Attempt, run: "_Run") -> Done:
         tool = attempt.call.tool
-        found = await self._fleet.find(tool)
-        if found is None:
-            return failed(f"there is no tool {tool!r} here any more. Nothing was run")
-        entry, upstream = found
         _set_current(attempt)
         arguments = json.loads(bytes(attempt.call.arguments))
-        return ended(tool, await upstream.call(entry.own_name, arguments, _told(attempt), run), self._limits)
+        while (found := await self._fleet.find(tool)) is not None:
+            entry, upstream = found
+            with contextlib.suppress(Dismissed):  # then its successor is found, or nobody
+                return ended(tool, await upstream.call(entry.own_name, arguments, _told(attempt), run), self._limits)
+        return failed(f"there is no tool {tool!r} here any more. Nothing was run")
 
     async def _known(self, attempt: Attempt) -> dict[str, Any] | None:
         """Return what the hook of a tool knows of a lost call; raises _NoHook if it has none."""

@@ -37,6 +37,10 @@ class ConnectionGone(Exception):
     """The server went away in the middle of a call: nobody can know whether the tool acted."""
 
 
+class Dismissed(Exception):
+    """The server was taken out of the list, or replaced, while a call waited for it; nothing was run."""
+
+
 class Start(Protocol):
     """The beginning of a run, as far as an upstream has a say in it."""
 
@@ -65,6 +69,7 @@ class Upstream:
         self._on_change = on_change
         self._connection: Connection | None = None
         self._up = asyncio.Event()
+        self._dismissed = asyncio.Event()
         self._calls = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -94,6 +99,7 @@ class Upstream:
             MCPError: the server answered with a protocol error.
             pydantic.ValidationError: it answered with something that is no result of a tool.
             ConnectionGone: it went away meanwhile.
+            Dismissed: it is not served any more, and was not reached.
         """
         params = types.CallToolRequestParams.model_validate({"name": tool, "arguments": arguments, "_meta": meta})
         request = types.CallToolRequest(params=params)
@@ -106,6 +112,10 @@ class Upstream:
             if not self._calls:
                 self._idle.set()
 
+    def dismiss(self) -> None:
+        """Let the calls under way go on, and those that wait for the server look for another."""
+        self._dismissed.set()
+
     async def idle(self) -> None:
         """Wait until no call is under way."""
         while not self._idle.is_set():
@@ -116,13 +126,24 @@ class Upstream:
         if self._connection is not None:
             self._connection.kill()
 
+    async def _usable(self) -> None:
+        """Wait until calls may use the connection; raises Dismissed if that will not be."""
+        while not self._up.is_set():
+            if self._dismissed.is_set():
+                raise Dismissed
+            waits = [asyncio.create_task(each.wait()) for each in (self._up, self._dismissed)]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for each in waits:
+                    each.cancel()
+
     async def _insist(self, request: types.CallToolRequest, start: Start) -> dict[str, Any]:
         """Send a request until it has reached the server, and no further."""
         pause_s = _RESTART_FIRST_S
         learnt = False
         while True:
-            while not self._up.is_set():
-                await self._up.wait()
+            await self._usable()
             connection = self._connection
             assert connection is not None
             errand = Errand()
@@ -132,17 +153,19 @@ class Upstream:
                 self._clear()
                 return result
             except MCPError as error:
-                if error.code == types.HEADER_MISMATCH and connection.remote and not learnt:
-                    learnt = True  # the tool wants some arguments as headers too, which the session learns by listing
+                if connection.wants_headers(error) and not learnt:
+                    learnt = True  # the session learns them by listing the tools
                     start.withdraw()
                     await connection.learn_headers()
                     continue
-                if errand.refused is None:
+                if errand.refused is None or errand.broken is not None:
                     raise await self._fate(connection, errand, error) from error
             start.withdraw()
             self._note(f"the server {self.name!r} ({self.place}) cannot be reached: {errand.refused}")
             if errand.forgotten:
                 connection.lose()
+            if self._dismissed.is_set():
+                raise Dismissed
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _RESTART_MAX_S)
 
