@@ -74,10 +74,10 @@ async def test_a_once_call_that_its_server_remembers_has_its_outcome(node: Node,
 
 
 async def test_a_node_says_what_is_wrong_with_what_it_serves(node: Node) -> None:
-    assert node.status()["warnings"] == [
+    assert node.status()["warnings"][-1] == (  # there may be no leader yet
         "mcp.json says that 'nobody' is to be asked when a call of 'charge_blindly' is lost, and the server 'pay' "
         "has no such tool"
-    ]
+    )
 
 
 async def test_an_answer_says_that_a_call_acted_by_its_sign_or_by_what_is_found(box: McpToolbox) -> None:
