@@ -83,6 +83,7 @@ class Node:
         cluster: the name of the cluster that the log belongs to, or is founded as.
         data: the folder for replicas; the default is beside the log.
         keys: further names in a request's `_meta` that may hold its idempotency key.
+        require_key: refuse an MCP client's call of a once tool that brings no key, instead of making one for it.
         limits: what the node takes on and how long it waits.
         drain_s: how long running tools may take to end when the node is told to go.
 
@@ -100,6 +101,7 @@ class Node:
         cluster: str = "semel",
         data: Path | None = None,
         keys: Sequence[str] = (),
+        require_key: bool = False,
         limits: Limits | None = None,
         drain_s: float = DRAIN_S,
     ) -> None:
@@ -119,6 +121,7 @@ class Node:
         """Where other nodes reach this one, known once it is started."""
         self._cluster = cluster
         self._data = data
+        self._require_key = require_key
         self._keys = (*KEYS_OF_CLIENTS, *keys)
         self._limits = limits or Limits()
         self._door: _Door | None = None
@@ -251,7 +254,11 @@ class Node:
     def _server(self) -> Any:
         assert self._door is not None
         return make_server(
-            self._door, instructions=self._door.instructions, client_keys=self._keys, announcer=self._announcer
+            self._door,
+            instructions=self._door.instructions,
+            client_keys=self._keys,
+            require_key=self._require_key,
+            announcer=self._announcer,
         )
 
     def _serving(self) -> Runtime:

@@ -19,6 +19,7 @@ from semel.core.message import (
     Forward,
     Hello,
     Lost,
+    Output,
     PeerFound,
     PeerLost,
     Pulsed,
@@ -416,3 +417,23 @@ def test_a_log_that_is_not_read_in_order_is_our_own_mistake() -> None:
 def test_an_append_is_decided_once() -> None:
     with pytest.raises(AssertionError):
         a_leader().step(Appended(2, committed=True), at(0))
+
+
+@pytest.mark.parametrize("limit", [{"in_flight_max": 2}, {"unwritten_bytes_max": 2 * len(raw("seen"))}])
+def test_a_node_takes_no_new_calls_when_it_holds_too_much_that_the_log_has_not_taken(limit: dict[str, int]) -> None:
+    leader = a_leader(**limit)
+    proposed: list[Output] = []
+    for number in (1, 2):
+        given = Submitted(number, a_call(f"made-{number}", tool="look"), READ, keyed=False)
+        assert kinds(leader.step(given, at(1)))[-1:] == ["Run"]
+        proposed += leader.step(Ended(number, Status.OK, raw("seen"), 5.0), at(1))
+    (append,) = proposed
+    assert isinstance(append, Append)
+    assert kinds(leader.step(Ticked(), at(4))) == ["Answer", "Answer"]
+    assert leader.step(Ticked(), at(5)) == []  # each is told once
+    (denied,) = leader.step(Submitted(3, a_call("made-3", tool="look"), READ, keyed=False), at(6))
+    assert isinstance(denied, Deny)
+    assert "holds 2 outcomes that the log has not taken yet" in denied.refusal.message
+    leader.step(Committed(3, append.entries), at(6))
+    again = Submitted(4, a_call("made-3", tool="look"), READ, keyed=False)
+    assert kinds(leader.step(again, at(6))) == ["Run"]

@@ -114,3 +114,14 @@ def test_a_silence_that_could_not_be_heard_is_not_held_against_anybody() -> None
     presence.pulsed({"n2": (N2, "1")}, 51.8)
     presence.pulsed({"n2": (N2, "1")}, 52.1)
     assert presence.gone(N2, 52.1)
+
+
+def test_who_looks_seldom_notices_a_silence_all_the_same() -> None:
+    presence = a_presence()
+    for look in range(20):  # each time the log takes its time to show the pulses
+        presence.wake(1.5 * look)
+        presence.pulsed({"n2": (N2, "1"), "n3": (N3, str(look))}, 1.5 * look)
+        for tenth in range(15):
+            presence.wake(1.5 * look + tenth / 10)
+    assert presence.gone(N2, 28.6)
+    assert not presence.gone(N3, 28.6)

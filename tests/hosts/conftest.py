@@ -6,7 +6,7 @@ import pytest
 
 from tests.hosts.hosts import CLIENT
 from tests.hosts.loop import Loop
-from tests.hosts.namespace import Refused
+from tests.hosts.namespace import Refused, inhabited
 from tests.hosts.network import Network
 from tests.hosts.scene import Scene
 from tests.processes.etcd import why_no_etcd
@@ -43,6 +43,7 @@ class Theatre:
     def close(self) -> None:
         """End everything; harmless when repeated."""
         scene, loop, self._scene, self._loop = self._scene, self._loop, None, None
+        rooms = scene.hosts.network.names if scene is not None else set()
         try:
             if loop is not None and scene is not None:
                 loop.run(scene.close())
@@ -51,6 +52,7 @@ class Theatre:
                 loop.close()
             if scene is not None:
                 scene.hosts.network.close()
+        assert not inhabited(rooms), "a process was left on a host"
 
 
 @pytest.fixture(scope="session")

@@ -735,3 +735,22 @@ async def test_a_log_whose_entries_are_deleted_behind_running_nodes_ends_them_wi
             error = await asyncio.wait_for(asyncio.shield(node.failed), 10.0)
             assert isinstance(error, LogDamaged)
             assert "deleted" in str(error)
+
+
+async def test_the_last_beat_of_a_node_that_was_dead_before_counts_for_no_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("semel.node.runtime.TRIM_S", 0.05)
+    monkeypatch.setattr("semel.node.trimming.KEPT_ENTRIES", 20)
+    monkeypatch.setattr("semel.node.trimming.MARK_ENTRIES", 1)
+    monkeypatch.setattr("semel.node.trimming.STEP_ENTRIES", 5)
+    log = SmallLog()
+    dead = Beat(incarnation="i", url="http://n9", position=1_000_000, tools="", at_s=0.0, durable=1_000_000)
+    await log.pulse("n9", msgspec.json.encode(dead))
+    async with cluster(tmp_path, log) as c:
+        n1 = await c.start("n1", patience_s=1_000.0)
+        for number in range(30):
+            await calls(n1, f"k{number}")
+        await until(lambda: n1._trimmer.durable == n1.position, "the one replica is durable")
+        await until(lambda: n1._trimmer.held, "the leader says that nothing is trimmed")
+        assert log._first == 1

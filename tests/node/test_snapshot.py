@@ -83,6 +83,20 @@ def test_an_installed_snapshot_takes_the_place_of_everything(tmp_path: Path) -> 
         assert again.find(CallId("ann", "k500")) == record(500)
 
 
+def test_an_installed_snapshot_does_not_hold_its_room_on_the_disk_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("semel.node.replica.WAL_KEPT_BYTES", 64 * 1024)
+    with closing(filled(tmp_path / "peer.db", 500, text="x" * 10_000)) as _:
+        snapshot = Snapshot.take(tmp_path / "peer.db", tmp_path / "copy.db")
+    with closing(Replica(tmp_path / "replica.db")) as replica:
+        replica.install(snapshot.path)
+        for number in (501, 502):
+            replica.keep(record(number))
+            replica.commit(Totals(position=number), f"digest {number}")
+        assert (tmp_path / "replica.db-wal").stat().st_size < 256 * 1024
+
+
 @pytest.mark.parametrize("harm", ["cut", "bits", "foreign", "empty", "missing"])
 def test_what_is_no_whole_snapshot_is_refused(tmp_path: Path, harm: str) -> None:
     filled(tmp_path / "replica.db", 300).close()
@@ -123,3 +137,11 @@ async def test_a_disk_without_room_is_told(tmp_path: Path) -> None:
         (tmp_path / "snapshots").write_text("a file where the folder should be")
         with pytest.raises(ReplicaError, match="snapshots"):
             await Shelf(tmp_path / "replica.db").newest()
+
+
+async def test_a_snapshot_for_others_does_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("semel.node.snapshot.ROOM_LEFT_BYTES", 2**60)
+    with closing(filled(tmp_path / "replica.db", 3)):
+        with pytest.raises(ReplicaError, match="no room for a snapshot"):
+            await Shelf(tmp_path / "replica.db").newest()
+        assert list((tmp_path / "snapshots").iterdir()) == []

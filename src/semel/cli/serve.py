@@ -47,6 +47,7 @@ class Options:
     cluster: str
     data: Path | None
     keys: tuple[str, ...]
+    require_key: bool
     stdio: bool
     drain_s: float
 
@@ -162,6 +163,7 @@ async def _serve(options: Options, target: "Target", wire: "Wire | None") -> Non
                 cluster=options.cluster,
                 data=options.data,
                 keys=options.keys,
+                require_key=options.require_key,
                 drain_s=options.drain_s,
             )
             await _live(node, options, signals, wire)

@@ -81,6 +81,7 @@ class Options:
     replace: bool
     cluster: str
     keys: tuple[str, ...]
+    require_key: bool
     drain_s: float
     log_level: str
 
@@ -105,7 +106,7 @@ class Options:
         """Return the options that each node gets."""
         named = (("--key-meta", key) for key in self.keys)
         shared = ("--cluster", self.cluster, "--drain", f"{self.drain_s:g}", "--log-level", self.log_level)
-        return (*shared, *(word for pair in named for word in pair))
+        return (*shared, *(("--require-key",) if self.require_key else ()), *(word for pair in named for word in pair))
 
 
 UP_LESSON = f"""\

@@ -141,7 +141,7 @@ class Decider:
         self._presence.wake(now.s)
         match given:
             case Submitted():
-                self._requests.submit(given, now)
+                self._requests.submit(given, now, self._runs.facts if self._runs.full else 0)
             case Received():
                 self._requests.receive(given, now, self._proposed)
             case Committed():

@@ -24,6 +24,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     in_flight_bytes_max: int = 64 * 2**20
     """Arguments of the calls that one node holds unanswered; read, checked and sent, they take twenty times as much."""
 
+    unwritten_bytes_max: int = 256 * 2**20
+    """Results that the log has not taken yet, for which nobody may wait here any more: reads are answered while the
+    log cannot be written, and what came of them is logged later. Over it the node takes no new calls."""
+
     batch_entries_max: int = 512
     """Entries in one append; past a few hundred, one fsync more costs less than the wait."""
 

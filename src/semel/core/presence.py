@@ -28,11 +28,12 @@ class Presence:
     def pulsed(self, beats: dict[str, tuple[NodeId, str]], now_s: float) -> None:
         """Take the newest beats; only one that differs from the last is a sign of life.
 
-        A node that could not see any pulse for a while cannot say that others were silent meanwhile.
+        A node that could not see any pulse for a while cannot say that others were silent meanwhile. A little of that
+        while counts all the same: on a log that is always slow to show the pulses a silence has to come to light, too.
         """
         blind_s = 0.0 if self._looked_s is None else now_s - self._looked_s
         if blind_s > self._patience_s / 2:
-            self._excuse(blind_s)
+            self._excuse(blind_s - self._patience_s / 4)
         self._looked_s = now_s
         for node, beat in beats.values():
             if self._beats.get(node) != beat:

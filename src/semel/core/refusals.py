@@ -52,6 +52,15 @@ def not_begun(node: NodeId, hold_s: float) -> Refusal:
     )
 
 
+def backlogged(node: NodeId, unwritten: int) -> Refusal:
+    """Return the answer of a node that holds as much as it may of what the log has not taken."""
+    return Refusal(
+        Busy.code,
+        f"{node.name} holds {unwritten} outcomes that the log has not taken yet, and may not hold more: try again when "
+        "the log can be written. Nothing was run; retrying with the same key is safe",
+    )
+
+
 def draining(node: NodeId) -> Refusal:
     """Return the answer of a node that goes down on purpose."""
     return Refusal(

@@ -26,6 +26,7 @@ from semel.core.message import (
     Submitted,
 )
 from semel.core.refusals import (
+    backlogged,
     busy,
     draining,
     forgotten_since,
@@ -85,8 +86,11 @@ class Requests:
 
     # What comes in.
 
-    def submit(self, given: Submitted, now: Now) -> None:
-        """Take a client's request: answer it from the ledger, join it to the same call, or set it on its way."""
+    def submit(self, given: Submitted, now: Now, backlog: int = 0) -> None:
+        """Take a client's request: answer it from the ledger, join it to the same call, or set it on its way.
+
+        `backlog` is how many outcomes this node has to write, if they are so many that it takes no new call.
+        """
         call, standing = given.call, self._standing
         known = standing.ledger.find(call.id)
         waiting = self._waiting.get(call.id)
@@ -103,6 +107,8 @@ class Requests:
             self._out.append(Deny(given.ticket, draining(standing.me)))
         elif known is None and len(self._waiting) >= standing.limits.in_flight_max:
             self._out.append(Deny(given.ticket, busy(standing.me, standing.limits.in_flight_max)))
+        elif known is None and backlog:
+            self._out.append(Deny(given.ticket, backlogged(standing.me, backlog)))
         else:
             waiting = self._waiting[call.id] = _Waiting(call, given.spec, now.s, own=True, keyed=given.keyed)
             self._attach(given.ticket, waiting, call.request)

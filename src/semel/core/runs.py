@@ -38,8 +38,9 @@ class Runs:
         self._asking: dict[int, str] = {}
         """Intents about which a hook is asked, and how their runs were lost."""
         self._facts: dict[tuple[str, int | CallId], Entry] = {}
+        self._facts_bytes = 0
         self._reads: dict[CallId, float] = {}
-        """When each read ended, in this node's seconds, whose fact is still to be written."""
+        """When each read ended, in this node's seconds, whose fact is to be written and was not overdue yet."""
 
     @property
     def room(self) -> int:
@@ -68,6 +69,12 @@ class Runs:
     def facts(self) -> int:
         """How many facts are still to be written."""
         return len(self._facts)
+
+    @property
+    def full(self) -> bool:
+        """True if the facts that are still to be written are as many, or as large, as this node may hold."""
+        limits = self._limits
+        return len(self._facts) >= limits.in_flight_max or self._facts_bytes >= limits.unwritten_bytes_max
 
     # Beginning and end of a run.
 
@@ -107,12 +114,13 @@ class Runs:
 
     def forget(self, now: Now) -> None:
         """State how late it is, so that what is old enough is forgotten."""
-        self._facts["forgot", 0] = Forgot(
+        forgot = Forgot(
             at_ms=now.ms,
             step_ms=int(2000 * self._limits.forget_every_s),
             result_retention_ms=self._limits.result_retention_ms,
             key_retention_ms=self._limits.key_retention_ms,
         )
+        self._owe("forgot", 0, forgot)
 
     # What nobody here can know: whether a lost tool acted.
 
@@ -129,7 +137,7 @@ class Runs:
             self._state_outcome(given.intent, ended, now, reconciled=True)
         else:
             reason = f"{lost}; {given.reason}" if given.reason else lost
-            self._facts["doubt", given.intent] = Doubted(intent=given.intent, reason=reason, at_ms=now.ms)
+            self._owe("doubt", given.intent, Doubted(intent=given.intent, reason=reason, at_ms=now.ms))
 
     def _ask(self, question: Reconcile, lost: str) -> None:
         assert question.intent not in self._asking
@@ -159,10 +167,12 @@ class Runs:
             yield entry
 
     def overdue_reads(self, now: Now) -> Iterator[Read]:
-        """Yield the reads that the log has not taken for long."""
-        for call, ended_s in self._reads.items():
+        """Yield the reads that the log has not taken for long, each of them once."""
+        while self._reads:
+            call, ended_s = next(iter(self._reads.items()))
             if now.s - ended_s < self._limits.unlogged_after_s:
                 return  # they ended in this order
+            del self._reads[call]
             entry = self._facts["read", call]
             assert isinstance(entry, Read)
             yield entry
@@ -171,16 +181,26 @@ class Runs:
         """Let go of the fact that an entry of the log states."""
         match entry:
             case Outcome() if entry.executor == self._me:
-                self._facts.pop(("outcome", entry.intent), None)
+                self._owe_no_more("outcome", entry.intent)
             case Read() if entry.executor == self._me:
-                self._facts.pop(("read", entry.call.id), None)
+                self._owe_no_more("read", entry.call.id)
                 self._reads.pop(entry.call.id, None)
             case Doubted():
-                self._facts.pop(("doubt", entry.intent), None)
+                self._owe_no_more("doubt", entry.intent)
             case Forgot():
-                self._facts.pop(("forgot", 0), None)
+                self._owe_no_more("forgot", 0)
             case _:
                 pass
+
+    def _owe(self, kind: str, of: int | CallId, entry: Entry) -> None:
+        self._owe_no_more(kind, of)
+        self._facts[kind, of] = entry
+        self._facts_bytes += payload_bytes(entry)
+
+    def _owe_no_more(self, kind: str, of: int | CallId) -> None:
+        entry = self._facts.pop((kind, of), None)
+        if entry is not None:
+            self._facts_bytes -= payload_bytes(entry)
 
     def _start(self, running: _Running) -> None:
         self._count += 1
@@ -194,7 +214,7 @@ class Runs:
             self._state_outcome(running.intent, ended, now)
             return
         self._reads[running.call.id] = now.s
-        self._facts["read", running.call.id] = Read(
+        read = Read(
             call=running.call,
             timeout_s=running.timeout_s,
             status=ended.status,
@@ -204,9 +224,10 @@ class Runs:
             duration_ms=ended.duration_ms,
             at_ms=now.ms,
         )
+        self._owe("read", running.call.id, read)
 
     def _state_outcome(self, intent: int, ended: Ended, now: Now, *, reconciled: bool = False) -> None:
-        self._facts["outcome", intent] = Outcome(
+        outcome = Outcome(
             intent=intent,
             status=ended.status,
             result=ended.result,
@@ -215,6 +236,7 @@ class Runs:
             at_ms=now.ms,
             reconciled=reconciled,
         )
+        self._owe("outcome", intent, outcome)
 
 
 def payload_bytes(entry: Entry) -> int:

@@ -11,6 +11,12 @@ KEY_MADE: Final = "dev.semel/key-made"
 CALLER: Final = "dev.semel/caller"
 """On a request: who asks; the same key of two callers names two calls."""
 
+HELD: Final = "dev.semel/held"
+"""On an answer that only asks to be asked again: the error that it stands for, as error data have it, with its text."""
+
+CLIENT: Final = "dev.semel/client"
+"""On a request that `semel connect` passes on: what the program behind it calls itself, for the audit alone."""
+
 EFFECT: Final = "dev.semel/effect"
 """On a tool: read, repeatable or once."""
 
@@ -38,6 +44,8 @@ EXECUTION_ID: Final = "dev.semel/execution-id"
 EXECUTOR: Final = "dev.semel/executor"
 REPLAYED: Final = "dev.semel/replayed"
 OUTCOME: Final = "dev.semel/outcome"
-"""On an answer: where it stands in the log, which node ran it, whether another request caused it, how it ended.
+SOURCE: Final = "dev.semel/source"
+"""On an answer: where it stands in the log, which node ran it, whether another request caused it, how it ended,
+and, of a failure, whose word it is: "tool", or "semel" in the place of a tool that gave none.
 
 Position 0 is not in the log: of a read for which no key was given, while the log cannot be written."""

@@ -25,7 +25,7 @@ from semel.gateway.declare import CURRENT, CurrentCall
 from semel.gateway.fleet import Fleet
 from semel.gateway.hooks import Unasked, ask_upstream
 from semel.gateway.loopthread import LoopThread
-from semel.gateway.results import described, ended, failed
+from semel.gateway.results import described, ended, failed, not_begun
 from semel.gateway.servers import InProcess
 from semel.gateway.target import Target
 from semel.gateway.upstream import ConnectionGone, Dismissed
@@ -157,7 +157,7 @@ class McpToolbox:
             self._thread.call_soon(run.stop)
         tool, limit = attempt.call.tool, f"{attempt.timeout_s:g} s"
         if not began:
-            return failed(
+            return not_begun(
                 f"{tool} never started: its server was down or had no room for the whole time limit of {limit}. "
                 "Nothing was run"
             )
@@ -209,7 +209,7 @@ class McpToolbox:
         """Run a tool, whatever it does; in the tools' loop."""
         tool = attempt.call.tool
         if self._performing >= 2 * self._limits.concurrency_max:
-            return failed(f"{self._performing} runs hang past their time limit: restart this node. Nothing was run")
+            return not_begun(f"{self._performing} runs hang past their time limit: restart this node. Nothing was run")
         self._performing += 1
         try:
             with run.scope:
@@ -272,7 +272,7 @@ class McpToolbox:
             entry, upstream = found
             with contextlib.suppress(Dismissed):  # then its successor is found, or nobody
                 return ended(tool, await upstream.call(entry.own_name, arguments, _told(attempt), run), self._limits)
-        return failed(f"there is no tool {tool!r} here any more. Nothing was run")
+        return not_begun(f"there is no tool {tool!r} here any more. Nothing was run")
 
     async def _known(self, attempt: Attempt) -> dict[str, Any] | None:
         """Return what the hook of a tool knows of a lost call; raises _NoHook if it has none."""

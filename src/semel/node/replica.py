@@ -24,6 +24,9 @@ from semel.errors import ReplicaError
 APPLICATION_ID = 0x53454D52
 """`SEMR` in the file's header tells a replica from any other SQLite file."""
 FORMAT = 1
+WAL_KEPT_BYTES = 16 * 2**20
+"""The write-ahead file is cut to this size when it begins anew: an installed snapshot goes through it as a whole, and
+would hold as much of the disk again for as long as the node runs."""
 
 _SCHEMA = """
 CREATE TABLE calls (
@@ -94,6 +97,7 @@ class Replica:
             raise ReplicaError(f"{self.path} has format {version}, newer than {FORMAT}: upgrade semel on this node")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
         if not tables:
             header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
             connection.executescript(f"BEGIN; {_SCHEMA} {header} COMMIT;")

@@ -443,12 +443,18 @@ class Runtime:
             trouble = None
             if self._decider.leads:
                 try:
-                    await self._trimmer.trim(
-                        [beat.durable for node, beat in self._members.others() if self._decider.alive(node, now())]
-                    )
+                    await self._trimmer.trim(self._durable_elsewhere())
                 except LogUnavailable as error:
                     trouble = str(error)
             self._troubles.note("trim", trouble)  # who does not lead any more has none
+
+    def _durable_elsewhere(self) -> list[int]:
+        """Return what the other live nodes have on their disks; a beat that this node never saw change proves none."""
+        at = now()
+        seen = (
+            (node, beat) for node, beat in self._members.others() if self._members.age_s(node.name, at.s) is not None
+        )
+        return [beat.durable for node, beat in seen if self._decider.alive(node, at)]
 
     async def _pulse(self) -> None:
         try:

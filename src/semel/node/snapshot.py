@@ -5,6 +5,7 @@ Knows how one is made, kept for those who ask, and checked; not how it travels o
 
 import asyncio
 import hashlib
+import shutil
 import sqlite3
 import time
 from contextlib import closing, suppress
@@ -22,6 +23,10 @@ from semel.node.replica import APPLICATION_ID, FORMAT
 KEPT_S = 30.0
 """So long a snapshot is given to all who ask, so that many who come at once cost one copy. The log is not trimmed
 behind a node that is still catching up, so the age does no harm."""
+
+ROOM_LEFT_BYTES = 64 * 2**20
+"""So much of the disk is left free by a snapshot that somebody else asks for: the node goes on writing its replica, and
+an etcd member its log, and neither survives a full disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +111,15 @@ class Shelf:
         self.clear()
         try:
             self._folder.mkdir(exist_ok=True)
+            size_bytes = self._replica.stat().st_size
+            free_bytes = shutil.disk_usage(self._folder).free
         except OSError as error:
             raise ReplicaError(f"the folder {self._folder} for snapshots cannot be made: {error.strerror}") from error
+        if free_bytes < size_bytes + ROOM_LEFT_BYTES:
+            raise ReplicaError(
+                f"there is no room for a snapshot in {self._folder}: it takes {size_bytes / 2**20:,.0f} MiB, and "
+                f"{free_bytes / 2**20:,.0f} MiB are free. Make room, or ask another node"
+            )
         return Snapshot.take(self._replica, self._folder / f"{time.time_ns()}.db")
 
     def clear(self) -> None:
