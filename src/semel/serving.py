@@ -20,6 +20,7 @@ from semel.core.call import NodeId
 from semel.core.decider import Identity
 from semel.core.limits import Limits
 from semel.errors import ListenError, LogUnavailable, NoLeader, SemelError, UsageError
+from semel.gateway.announcing import Announcer
 from semel.gateway.api import api_routes
 from semel.gateway.client import Answer, answer_of
 from semel.gateway.http import make_app, serve_http
@@ -124,6 +125,7 @@ class Node:
         self._keys = (*KEYS_OF_CLIENTS, *keys)
         self._limits = limits or Limits()
         self._door: _Door | None = None
+        self._announcer = Announcer()
         self._parts = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -177,6 +179,9 @@ class Node:
 
         me = NodeId(self.name, secrets.token_hex(4))
         identity = Identity(me, self.advertised, self._cluster, cluster_id=secrets.token_hex(8))
+        loop = asyncio.get_running_loop()
+        self._parts.callback(self._announcer.close)
+        toolbox.on_change = lambda: loop.call_soon_threadsafe(self._announcer.tools_changed)
         runtime = Runtime(
             log=log,
             replica=replica,
@@ -253,6 +258,7 @@ class Node:
             instructions=self._door.instructions,
             client_keys=self._keys,
             require_key=self._require_key,
+            announcer=self._announcer,
         )
 
     def _serving(self) -> Runtime:

@@ -20,6 +20,15 @@ CLIENT: Final = "dev.semel/client"
 EFFECT: Final = "dev.semel/effect"
 """On a tool: read, repeatable or once."""
 
+EFFECT_FROM: Final = "dev.semel/effect-from"
+"""On a tool: who says so: "operator" (mcp.json), "author" (the server, by that name), "annotations" or "default"."""
+
+RECONCILE: Final = "dev.semel/reconcile"
+"""On a tool: the name of the tool that is asked whether a lost call of it acted."""
+
+ACTED: Final = "dev.semel/acted"
+"""On the answer of a tool that is asked so: true if the lost call acted, and this is its result."""
+
 TIMEOUT: Final = "dev.semel/timeout-s"
 """On a tool: the time limit of one run, in seconds."""
 

@@ -13,6 +13,7 @@ from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from semel.errors import CallError, Draining, KeyMissing, KeyReused, NoLeader, SemelError, Undecided
 from semel.gateway import meta
+from semel.gateway.announcing import Announcer
 from semel.gateway.answers import result_of
 from semel.gateway.asked import ANONYMOUS, KEYS_OF_CLIENTS, Asked, Context, asked
 from semel.gateway.ticket import ROUNDS_MAX, Ticket
@@ -55,6 +56,7 @@ def make_server(
     instructions: str | None = None,
     client_keys: Sequence[str] = KEYS_OF_CLIENTS,
     require_key: bool = False,
+    announcer: Announcer | None = None,
 ) -> Server[Any]:
     """Return the MCP server of a node.
 
@@ -63,9 +65,10 @@ def make_server(
         instructions: what the served server says of itself to models.
         client_keys: names in `_meta` that may hold an idempotency key.
         require_key: refuse a call of a once tool that brings no key.
+        announcer: tells clients when the tools change.
     """
     door = _NodeDoor(backend, require_key=require_key)
-    return make_door(door, instructions=instructions, client_keys=client_keys)
+    return make_door(door, instructions=instructions, client_keys=client_keys, announcer=announcer)
 
 
 def make_door(
@@ -74,13 +77,17 @@ def make_door(
     instructions: str | None = None,
     client_keys: Sequence[str] = KEYS_OF_CLIENTS,
     tickets: bool = True,
+    announcer: Announcer | None = None,
 ) -> Server[Any]:
     """Return an MCP server of both eras for what is behind `door`.
 
-    With `tickets`, a client of the new era gets one in the place of an error after which it should ask again.
+    With `tickets`, a client of the new era gets one in the place of an error after which it should ask again. With an
+    `announcer`, clients are told when the tools change.
     """
 
     async def list_tools(context: Context, _params: types.PaginatedRequestParams | None) -> Any:
+        if announcer is not None:
+            announcer.met(context)
         try:
             tools = [_shown(tool, context.protocol_version) for tool in await door.tools()]
         except SemelError as error:
@@ -105,6 +112,7 @@ def make_door(
         get_tool_input_schema=door.input_schema,
         on_list_tools=list_tools,
         on_call_tool=call_tool,
+        on_subscriptions_listen=None if announcer is None else announcer.listen,
     )
 
 

@@ -274,7 +274,7 @@ class Runtime:
 
     def _remarks(self) -> list[str]:
         held = self._trimmer.held if self._decider.leads else None
-        return self.remarks if held is None else [*self.remarks, held]
+        return [*self.remarks, *self.toolbox.remarks(), *([] if held is None else [held])]
 
     # What peers say (a `Listener`).
 
