@@ -450,8 +450,8 @@ class Runtime:
 
     def _durable_elsewhere(self) -> list[int]:
         """Return what the other live nodes have on their disks; a beat that this node never saw change proves none."""
-        at = now()
-        seen = ((node, beat) for node, beat in self._members.others() if self._members.age_s(node.name, at.s) is not None)
+        at, members = now(), self._members
+        seen = ((node, beat) for node, beat in members.others() if members.age_s(node.name, at.s) is not None)
         return [beat.durable for node, beat in seen if self._decider.alive(node, at)]
 
     async def _pulse(self) -> None:

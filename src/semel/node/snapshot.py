@@ -47,8 +47,10 @@ class Snapshot:
             ReplicaError: it cannot be read, or there is no room for the copy.
         """
         unfinished = into.with_name(f"{into.name}.new")
+        journal = into.with_name(f"{unfinished.name}-journal")
         try:
-            unfinished.unlink(missing_ok=True)
+            for left_over in (unfinished, journal):
+                left_over.unlink(missing_ok=True)
             with closing(sqlite3.connect(f"{replica.resolve().as_uri()}?mode=ro", uri=True)) as connection:
                 connection.execute("VACUUM INTO ?", (str(unfinished),))
             with unfinished.open("rb") as file:
@@ -57,6 +59,7 @@ class Snapshot:
         except (sqlite3.Error, OSError) as error:
             with suppress(OSError):
                 unfinished.unlink(missing_ok=True)
+                journal.unlink(missing_ok=True)
             raise ReplicaError(f"no snapshot of {replica} can be written to {into}: {error}") from error
         return cls.check(into)
 
