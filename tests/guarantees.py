@@ -70,7 +70,15 @@ PROMISES = (
         ),
         log=_NOT_THE_LOGS,
         node=("test_runtime",),
-        processes=("test_nodes", "test_fire", "test_chaos", "test_cuts", "test_deaths", "test_troubles"),
+        processes=(
+            "test_nodes",
+            "test_connect",
+            "test_fire",
+            "test_chaos",
+            "test_cuts",
+            "test_deaths",
+            "test_troubles",
+        ),
         chaos=(chaos.answers_are_in_the_log, chaos.one_key_is_one_call, chaos.histories_are_linearizable),
     ),
     Promise(
@@ -103,6 +111,7 @@ PROMISES = (
         node=("test_runtime",),
         processes=(
             "test_nodes",
+            "test_connect",
             "test_fire",
             "test_chaos",
             "test_cuts",

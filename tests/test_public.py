@@ -5,6 +5,7 @@ import fcntl
 from pathlib import Path
 
 import pytest
+from mcp import Client, MCPError
 
 import semel
 from semel.errors import KeyReused, UsageError
@@ -108,3 +109,18 @@ async def test_a_log_that_another_process_holds_is_waited_for_at_the_start(tmp_p
         assert not done
     await asyncio.wait_for(starting, 10)
     await node.stop()
+
+
+async def test_a_node_can_want_keys_of_its_clients_for_what_must_not_happen_twice(tmp_path: Path) -> None:
+    CHARGED.clear()
+    log = f"sqlite://{tmp_path}/log.db"
+    async with semel.Node([charge, balance], log=log, listen="127.0.0.1:0", require_key=True) as node:
+        async with Client(f"{node.url}/mcp", mode="2026-07-28") as client:
+            with pytest.raises(MCPError, match="runs charge only under an idempotency key") as caught:
+                await client.call_tool("charge", {"account": "ann", "amount": 5})
+            assert caught.value.data["code"] == "key_missing"
+            assert (await client.call_tool("balance", {})).structured_content == {"result": 0}
+            await client.call_tool("charge", {"account": "ann", "amount": 5}, meta={"dev.semel/idempotency-key": "k"})
+        async with semel.connect(node.url) as own:
+            assert (await own.call("charge", {"account": "ann", "amount": 6})).outcome == "ok"  # it makes a key
+    assert CHARGED == [5, 6]

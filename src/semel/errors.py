@@ -5,6 +5,8 @@
     │   ├── UnknownTool           no such tool on the node that would run it
     │   ├── BadArguments          the arguments do not fit the tool's schema
     │   ├── BadKey                the idempotency key is empty, too long or not printable
+    │   ├── KeyMissing            the node takes no call of such a tool without a key
+    │   ├── BadTicket             the requestState is none of ours, damaged, or another call's
     │   ├── KeyReused             the key names another call: other tool or other arguments
     │   ├── KeyStale              the key's call is so old that its result is forgotten
     │   └── TooLarge              the arguments are over the limit
@@ -73,6 +75,18 @@ class BadKey(CallError):
     """The idempotency key is empty, too long, or has characters that cannot be printed."""
 
     code = "bad_key"
+
+
+class KeyMissing(CallError):
+    """The node takes calls of once tools under a key only, and the request has none."""
+
+    code = "key_missing"
+
+
+class BadTicket(CallError):
+    """The requestState is not one that a node gave, is damaged, or was given for another call or caller."""
+
+    code = "bad_ticket"
 
 
 class KeyReused(CallError):

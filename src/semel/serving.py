@@ -20,6 +20,7 @@ from semel.core.call import NodeId
 from semel.core.decider import Identity
 from semel.core.limits import Limits
 from semel.errors import ListenError, LogUnavailable, NoLeader, SemelError, UsageError
+from semel.gateway.announcing import Announcer
 from semel.gateway.api import api_routes
 from semel.gateway.client import Answer, answer_of
 from semel.gateway.http import make_app, serve_http
@@ -82,6 +83,7 @@ class Node:
         cluster: the name of the cluster that the log belongs to, or is founded as.
         data: the folder for replicas; the default is beside the log.
         keys: further names in a request's `_meta` that may hold its idempotency key.
+        require_key: refuse an MCP client's call of a once tool that brings no key, instead of making one for it.
         limits: what the node takes on and how long it waits.
         drain_s: how long running tools may take to end when the node is told to go.
 
@@ -99,6 +101,7 @@ class Node:
         cluster: str = "semel",
         data: Path | None = None,
         keys: Sequence[str] = (),
+        require_key: bool = False,
         limits: Limits | None = None,
         drain_s: float = DRAIN_S,
     ) -> None:
@@ -118,9 +121,11 @@ class Node:
         """Where other nodes reach this one, known once it is started."""
         self._cluster = cluster
         self._data = data
+        self._require_key = require_key
         self._keys = (*KEYS_OF_CLIENTS, *keys)
         self._limits = limits or Limits()
         self._door: _Door | None = None
+        self._announcer = Announcer()
         self._parts = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -174,6 +179,9 @@ class Node:
 
         me = NodeId(self.name, secrets.token_hex(4))
         identity = Identity(me, self.advertised, self._cluster, cluster_id=secrets.token_hex(8))
+        loop = asyncio.get_running_loop()
+        self._parts.callback(self._announcer.close)
+        toolbox.on_change = lambda: loop.call_soon_threadsafe(self._announcer.tools_changed)
         runtime = Runtime(
             log=log,
             replica=replica,
@@ -245,7 +253,13 @@ class Node:
 
     def _server(self) -> Any:
         assert self._door is not None
-        return make_server(self._door, instructions=self._door.instructions, client_keys=self._keys)
+        return make_server(
+            self._door,
+            instructions=self._door.instructions,
+            client_keys=self._keys,
+            require_key=self._require_key,
+            announcer=self._announcer,
+        )
 
     def _serving(self) -> Runtime:
         if self._door is None:

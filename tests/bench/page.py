@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.processes.etcd import ELECTION_MS, HEARTBEAT_MS, find_etcd
+from semel.local.etcd import ELECTION_MS, HEARTBEAT_MS, find_etcd
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "PERFORMANCE.md"
@@ -32,7 +32,7 @@ def _ms(value: float) -> str:
 
 def conditions() -> str:
     """Return where and when this was measured, in a sentence."""
-    said = subprocess.run([find_etcd() or "etcd", "--version"], capture_output=True, text=True, check=False).stdout
+    said = subprocess.run([find_etcd(), "--version"], capture_output=True, text=True, check=False).stdout
     version = found[1] if (found := re.search(r"etcd Version: (\S+)", said)) else "?"
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False

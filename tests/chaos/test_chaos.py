@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.run import STORES, chaos
-from tests.processes.etcd import find_etcd
+from tests.processes.etcd import why_no_etcd
 
 SEED = 2026
 STORM_S = 12.0
@@ -31,8 +31,8 @@ def left_of(folder: Path) -> list[str]:
 async def test_a_storm_breaks_no_promise_and_leaves_nothing_behind(
     log: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if log == "etcd" and find_etcd() is None:
-        pytest.skip("no etcd is installed: neither beside this Python nor on the PATH")
+    if log == "etcd" and (why := why_no_etcd()):
+        pytest.skip(why)
     breaches, page = await chaos(tmp_path, log=log, seed=SEED, seconds=STORM_S)
     assert not breaches, f"seed {SEED}; see {tmp_path}\n{page}"
     assert not left_of(tmp_path)

@@ -10,7 +10,11 @@ from semel.gateway.client import Answer
 
 TOOLS = [
     {"name": "add", "description": "Add two numbers.\n\nMore.", "_meta": {"dev.semel/effect": "repeatable"}},
-    {"name": "charge", "description": "Charge a card.", "_meta": {"dev.semel/effect": "once"}},
+    {
+        "name": "charge",
+        "description": "Charge a card.",
+        "_meta": {"dev.semel/effect": "once", "dev.semel/effect-from": "operator"},
+    },
     {"name": "bare"},
 ]
 

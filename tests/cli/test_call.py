@@ -143,9 +143,9 @@ def test_where_a_retry_is_not_known_to_be_safe_the_audit_is_pointed_to(semel: Se
 
 def test_tools_are_a_table_of_names_effects_and_first_lines(semel: Semel, client: FakeClient) -> None:
     assert semel("tools").out.splitlines() == [
-        "name    effect      description",
-        "add     repeatable  Add two numbers.",
-        "charge  once        Charge a card.",
+        "name    effect      from      description",
+        "add     repeatable            Add two numbers.",
+        "charge  once        operator  Charge a card.",
         "bare    once",
     ]
     assert json.loads(semel("tools", "--json").out) == TOOLS

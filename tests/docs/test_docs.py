@@ -8,6 +8,7 @@ import click
 import pytest
 
 from semel.cli.main import console
+from semel.errors import CallError, ClusterError, Unconfirmed
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -52,6 +53,13 @@ def test_every_command_line_in_the_docs_can_be_read(page: str) -> None:
     for line in lines:
         _, name, *words = shlex.split(line, comments=True)
         commands()[name].parse_args(click.Context(commands()[name]), words)
+
+
+def test_the_readme_tells_of_every_refusal_whether_a_retry_is_safe() -> None:
+    rows = re.findall(r"^\| ((?:`[a-z_]+`,? ?)+) \| [^|]+ \| (yes|no) \|$", README, re.MULTILINE)
+    told = {code: safe == "yes" for codes, safe in rows for code in re.findall(r"[a-z_]+", codes)}
+    kinds = [kind for branch in (CallError, ClusterError) for kind in branch.__subclasses__()]
+    assert told == {kind.code: kind.retry_safe for kind in kinds if kind is not Unconfirmed}  # of a read of the status
 
 
 def test_the_files_that_the_architecture_names_exist() -> None:

@@ -348,3 +348,27 @@ async def test_an_answer_of_a_node_in_this_process_is_the_same() -> None:
         remote = await client.call("add", {"a": 1}, key="sum")
     local = answer_of(reply)
     assert (local.result, local.key, local.execution_id) == (remote.result, remote.key, remote.execution_id)
+
+
+async def test_a_doubt_is_a_result_that_can_be_matched() -> None:
+    async with serving(FakeBackend(status=Status.IN_DOUBT)) as url, semel.connect(url) as client:
+        match await client.call("add", {}, key="sum"):
+            case semel.Answer(outcome="ok"):
+                found = "ok"
+            case semel.Answer(outcome="in_doubt", key=key):
+                found = f"in doubt: {key}"
+    assert found == "in doubt: sum"
+
+
+async def test_every_request_for_a_call_has_its_key_also_those_of_a_call_that_was_given_none() -> None:
+    backends = [FakeBackend(error=Draining("no")), FakeBackend(error=Undecided("no")), FakeBackend()]
+    async with (
+        serving(backends[0]) as one,
+        serving(backends[1]) as two,
+        serving(backends[2]) as three,
+        semel.connect(one, two, three) as client,
+    ):
+        answers = [await client.call("add", {}), await client.call("add", {})]
+    keys = [asked.key for backend in backends for asked in backend.asked]
+    assert set(keys) == {answer.key for answer in answers}
+    assert len(keys) == 4  # the call that was refused twice, and the next, which goes to who answered

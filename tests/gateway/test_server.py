@@ -1,6 +1,7 @@
 """The door in both protocol eras, in memory and over HTTP: keys, callers, answers, doubts and refusals."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -14,9 +15,12 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 
 from semel.core.call import Status
+from semel.core.limits import Limits
 from semel.errors import Busy, KeyReused, SemelError, Undecided
 from semel.gateway.http import make_app, serve_http
+from semel.gateway.results import ended, failed, not_begun
 from semel.gateway.server import make_server
+from semel.node.tools import Done
 
 from .fakes import ADD, FakeBackend
 
@@ -78,12 +82,14 @@ async def test_the_tools_are_shown_with_their_effects(connect: Connect) -> None:
     assert tool.output_schema == ADD["outputSchema"]
 
 
-async def test_a_call_without_a_key_gets_one_from_the_node(connect: Connect) -> None:
+async def test_a_call_without_a_key_gets_one_for_itself_alone(connect: Connect) -> None:
     backend = FakeBackend()
     async with connect(backend) as client:
-        result = await client.call_tool("add", {"a": 1})
-    assert backend.asked[0].key is None
-    assert (result.meta or {})["dev.semel/idempotency-key"] == "made-1"
+        results = [await client.call_tool("add", {"a": 1}) for _ in range(2)]
+    keys = [asked.key for asked in backend.asked]
+    assert [(result.meta or {})["dev.semel/idempotency-key"] for result in results] == keys
+    assert len({*keys, None}) == 3
+    assert [asked.made for asked in backend.asked] == [True, True]
 
 
 async def test_the_clients_own_name_for_a_call_is_its_key(connect: Connect) -> None:
@@ -137,9 +143,19 @@ async def test_a_key_or_a_caller_that_is_no_string_is_refused(connect: Connect, 
 @pytest.mark.parametrize(
     ("error", "code", "data"),
     [
-        (KeyReused("no"), types.INVALID_PARAMS, {"source": "semel", "code": "key_reused", "retrySafe": False}),
+        (
+            KeyReused("no"),
+            types.INVALID_PARAMS,
+            {"source": "semel", "code": "key_reused", "retrySafe": False}
+            | {"title": "Idempotency-Key is already used", "status": 422},
+        ),
         (Busy("no"), types.INTERNAL_ERROR, {"source": "semel", "code": "busy", "retrySafe": True}),
-        (Undecided("no"), types.INTERNAL_ERROR, {"source": "semel", "code": "undecided", "retrySafe": True}),
+        (
+            Undecided("no"),
+            types.INTERNAL_ERROR,
+            {"source": "semel", "code": "undecided", "retrySafe": True}
+            | {"title": "A request is outstanding for this Idempotency-Key", "status": 409},
+        ),
     ],
     ids=lambda value: value.code if isinstance(value, SemelError) else "",
 )
@@ -165,6 +181,7 @@ async def test_a_call_in_doubt_says_so_and_what_to_do(connect: Connect) -> None:
         result = await client.call_tool("add", {}, meta={"dev.semel/idempotency-key": "sum"})
     assert result.is_error
     assert (result.meta or {})["dev.semel/outcome"] == "in_doubt"
+    assert (result.meta or {})["dev.semel/source"] == "semel"
     (block,) = result.content
     assert isinstance(block, types.TextContent)
     assert block.text.startswith("In doubt: nobody can know whether add acted. n1 began to run it (position 2")
@@ -179,6 +196,24 @@ async def test_a_failure_of_the_tool_is_a_result_with_its_own_meta_kept(connect:
     assert result.is_error
     assert (result.meta or {})["theirs/x"] == 1
     assert (result.meta or {})["dev.semel/outcome"] == "error"
+    assert (result.meta or {})["dev.semel/source"] == "tool"
+
+
+@pytest.mark.parametrize(
+    ("end", "source"),
+    [
+        (failed("it took too long", Status.TIMED_OUT), "semel"),
+        (not_begun("its server was down. Nothing was run"), "semel"),
+        (failed("add failed: KeyError"), "tool"),
+        (ended("add", {"content": [], "isError": True, "_meta": {"dev.semel/source": "semel"}}, Limits()), "tool"),
+    ],
+    ids=["timed out", "not begun", "raised", "forged"],
+)
+async def test_a_failure_says_whose_word_it_is(connect: Connect, end: Done, source: str) -> None:
+    async with connect(FakeBackend(result=json.loads(bytes(end.result)), status=end.status)) as client:
+        result = await client.call_tool("add", {})
+    assert result.is_error
+    assert (result.meta or {})["dev.semel/source"] == source
 
 
 async def test_structures_that_an_older_protocol_cannot_carry_come_as_text(connect: Connect) -> None:

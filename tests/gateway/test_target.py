@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from semel.core.call import Effect
 from semel.errors import TargetError
-from semel.gateway.servers import Command, InProcess
+from semel.gateway.overrides import Override, Reconcile, override_of
+from semel.gateway.servers import Command, InProcess, Place, Remote, Served
 from semel.gateway.target import Target, load_target
 
 from .conftest import Write
@@ -22,9 +24,9 @@ FUNCTIONS = """
 """
 
 
-def only(target: Target) -> InProcess | Command:
-    (server,) = target.servers.values()
-    return server
+def only(target: Target) -> Place:
+    (served,) = target.servers.values()
+    return served.place
 
 
 @pytest.mark.parametrize(
@@ -119,9 +121,107 @@ def test_the_servers_of_an_mcp_json_are_read(write: Write, tmp_path: Path) -> No
     entry = {"command": sys.executable, "args": ["-c", "1"], "env": {"A": "b"}, "cwd": "work"}
     file = write(servers(time=entry, off={"disabled": True}), "mcp.json")
     expected = Command(
-        command=sys.executable, arguments=("-c", "1"), environment={"A": "b"}, folder=(tmp_path / "work").resolve()
+        command=sys.executable,
+        arguments=("-c", "1"),
+        environment={"A": "b"},
+        folder=(tmp_path / "work").resolve(),
+        shown=f"{sys.executable} -c 1",
     )
-    assert load_target(str(file)).servers == {"time": expected}
+    assert load_target(str(file)).servers == {"time": Served(expected)}
+
+
+def test_a_server_at_a_url_is_read_with_its_headers(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "s3cret")
+    entry = {
+        "type": "streamable-http",
+        "url": "https://${HOST:-example.org}/mcp?key=${TOKEN}",
+        "headers": {"Authorization": "Bearer ${env:TOKEN}"},
+    }
+    remote = only(load_target(str(write(servers(far=entry), "mcp.json"))))
+    assert remote == Remote(
+        url="https://example.org/mcp?key=s3cret",
+        headers={"Authorization": "Bearer s3cret"},
+        shown="https://${HOST:-example.org}/mcp",
+    )
+    assert "s3cret" not in str(remote)
+
+
+def test_variables_are_put_in_wherever_clients_do_so(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHON", sys.executable)
+    monkeypatch.setenv("ODD", "${PYTHON}")
+    monkeypatch.setenv("EMPTY", "")
+    entry = {
+        "command": "${PYTHON}",
+        "args": ["-c", "${NOBODY_HAS_THIS:-a:-b}", "${ODD}", "<${EMPTY:-x}>", "${a%b} $PYTHON"],
+        "env": {"A": "${NOBODY_HAS_THIS:-}"},
+    }
+    command = only(load_target(str(write(servers(a=entry), "mcp.json"))))
+    assert isinstance(command, Command)
+    assert command.command == sys.executable
+    assert command.arguments == ("-c", "a:-b", "${PYTHON}", "<>", "${a%b} $PYTHON")
+    assert command.environment == {"A": ""}
+    assert str(command).startswith("${PYTHON} -c")
+
+
+def test_the_form_of_vs_code_is_read_too(write: Write) -> None:
+    file = write(json.dumps({"inputs": [], "servers": {"a": {"type": "stdio", "command": "sh"}}}), "mcp.json")
+    assert isinstance(only(load_target(str(file))), Command)
+
+
+def test_what_the_operator_says_of_tools_is_read(write: Write) -> None:
+    said = {
+        "tools": {
+            "*": {"timeoutS": 30},
+            "charge": {"effect": "once", "serializeBy": "account", "reconcile": "find_charge"},
+            "pay": {"reconcile": {"tool": "find", "found": "/charge/id", "keyArgument": "key"}},
+        }
+    }
+    (served,) = load_target(
+        str(write(servers(a={"command": "sh", "semel": said, "autoApprove": []}), "mcp.json"))
+    ).servers.values()
+    assert served.overrides == {
+        "*": Override(timeout_s=30.0),
+        "charge": Override(effect=Effect.ONCE, serialize_by="account", reconcile=Reconcile(tool="find_charge")),
+        "pay": Override(reconcile=Reconcile(tool="find", found="/charge/id", key_argument="key")),
+    }
+    assert override_of(served.overrides, "other") == Override(timeout_s=30.0)
+    assert override_of(served.overrides, "charge").timeout_s == 30.0
+
+
+def tools(**entries: Any) -> str:
+    return servers(a={"command": "sh", "semel": {"tools": entries}})
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (tools(f={"efect": "read"}), "'efect' says nothing to semel: did you mean 'effect'"),
+        (tools(f={"effect": "write"}), "\"effect\" is one of read, repeatable, once, and not 'write'"),
+        (tools(f={"timeoutS": True}), "a number of seconds over 0"),
+        (tools(f={"serializeBy": 3}), '"serializeBy" must be a string'),
+        (tools(f=[]), "the tool 'f': it must be an object with any of effect"),
+        (tools(f={"reconcile": {}}), '"tool" must be the name of a read tool'),
+        (tools(f={"reconcile": {"tool": "g", "found": "id"}}), "is a JSON pointer"),
+        (tools(f={"effect": "read", "reconcile": "g"}), "only a call of a once tool is ever in doubt"),
+        (servers(a={"command": "sh", "semel": {"tool": {}}}), "did you mean 'tools'"),
+        (servers(a={"command": "sh", "semel": {"tools": []}}), "an object of tools by their names"),
+        (servers(a={"url": "ftp://x"}), "must begin with http://"),
+        (servers(a={"url": "http://:80"}), "must begin with http://"),
+        (servers(a={"url": 3}), "must be the URL of an MCP endpoint"),
+        (servers(a={"url": "http://x", "headers": {"A B": "c"}}), "the header 'A B'"),
+        (servers(a={"url": "http://x", "headers": {"A": "c\nd"}}), "the header 'A'"),
+        (servers(a={"url": "http://x", "type": "sse"}), "which MCP gave up in 2025"),
+        (servers(a={"command": "sh", "type": "ws"}), '"type" is "stdio" or "http"'),
+        (servers(a={"command": "sh", "envFile": ".env"}), "'a': semel does not know \"envFile\""),
+        (servers(a={"serverUrl": "http://x"}), 'write "url"'),
+        (servers(a={"command": "sh", "env": {"A": "${NOBODY_HAS_THIS}"}}), "NOBODY_HAS_THIS is not set"),
+        (servers(a={"command": "sh", "args": ["${input:token}"]}), "is for a client with a window"),
+    ],
+)
+def test_what_semel_cannot_do_as_an_mcp_json_says_is_told_with_its_place(write: Write, content: str, said: str) -> None:
+    with pytest.raises(TargetError, match=said) as caught:
+        load_target(str(write(content, "mcp.json")))
+    assert "mcp.json: server 'a'" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +239,6 @@ def test_the_servers_of_an_mcp_json_are_read(write: Write, tmp_path: Path) -> No
         (servers(a={"command": "bahs"}), "'bahs' is not on the PATH; did you mean .*bash"),
         (servers(a={"command": "qqqqqqqqqqq"}), "not on the PATH: install it"),
         (servers(a={"command": "./nowhere"}), "is no program that can be run"),
-        (servers(a={"url": "http://x/mcp"}), "semel starts only stdio servers so far"),
     ],
 )
 def test_a_bad_mcp_json_is_told_with_its_place(write: Write, content: str, said: str) -> None:

@@ -43,6 +43,12 @@ async def wait_for_ever(marker: str) -> None:
 
 
 @app.tool()
+async def wait_a_little() -> str:
+    await asyncio.sleep(1)
+    return "done"
+
+
+@app.tool()
 def grandchild() -> int:
     return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid
 

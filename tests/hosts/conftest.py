@@ -6,10 +6,10 @@ import pytest
 
 from tests.hosts.hosts import CLIENT
 from tests.hosts.loop import Loop
-from tests.hosts.namespace import Refused
+from tests.hosts.namespace import Refused, inhabited
 from tests.hosts.network import Network
 from tests.hosts.scene import Scene
-from tests.processes.etcd import find_etcd
+from tests.processes.etcd import why_no_etcd
 
 Scenario = Callable[[Scene], Awaitable[None]]
 Stage = Callable[[Scenario], None]
@@ -43,6 +43,7 @@ class Theatre:
     def close(self) -> None:
         """End everything; harmless when repeated."""
         scene, loop, self._scene, self._loop = self._scene, self._loop, None, None
+        rooms = scene.hosts.network.names if scene is not None else set()
         try:
             if loop is not None and scene is not None:
                 loop.run(scene.close())
@@ -51,6 +52,7 @@ class Theatre:
                 loop.close()
             if scene is not None:
                 scene.hosts.network.close()
+        assert not inhabited(rooms), "a process was left on a host"
 
 
 @pytest.fixture(scope="session")
@@ -64,8 +66,8 @@ def network_possible() -> None:
 
 @pytest.fixture(scope="package")
 def _theatre(network_possible: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
-    if find_etcd() is None:
-        pytest.skip("no etcd is installed: neither beside this Python nor on the PATH")
+    if why := why_no_etcd():
+        pytest.skip(why)
     theatre = Theatre(tmp_path_factory)
     yield theatre
     theatre.close()

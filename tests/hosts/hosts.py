@@ -36,10 +36,12 @@ def others(name: str) -> list[str]:
 class HostNodes(ClusterProcesses):
     """A node on each host; each asks the member on its own host first."""
 
-    network: Network
-    members: Members
-    clocks: dict[str, clock.Clock]
-    """The clocks of nodes that do not have the machine's."""
+    def __init__(self, folder: Path, network: Network, members: Members) -> None:
+        super().__init__(folder, target=TOOLS, ports=dict.fromkeys(NAMES, NODE_PORT))
+        self.network = network
+        self.logs = {name: members.url(nearest=name) for name in NAMES}
+        self.clocks: dict[str, clock.Clock] = {}
+        """The clocks of nodes that do not have the machine's."""
 
     def listen(self, name: str) -> str:
         return f"{Network.address(number(name))}:{NODE_PORT}"
@@ -72,10 +74,7 @@ class Hosts:
             for name in NAMES
         }
         self.members = Members(folder, places)
-        self.nodes = HostNodes(folder, target=TOOLS)
-        self.nodes.network, self.nodes.members, self.nodes.clocks = self.network, self.members, {}
-        self.nodes.logs = {name: self.members.url(nearest=name) for name in NAMES}
-        self.nodes.ports = dict.fromkeys(NAMES, NODE_PORT)
+        self.nodes = HostNodes(folder, self.network, self.members)
         self.nodes.effects.mkdir(parents=True)
         self.deaths: dict[str, list[Death]] = {}
 

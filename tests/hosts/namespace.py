@@ -3,11 +3,13 @@
 It has no name and no mount: it is gone with its last process once the descriptor is closed, even after a `kill -9`.
 """
 
+import contextlib
 import ctypes
 import os
 import subprocess
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
@@ -43,6 +45,11 @@ class Namespace:
         return f"/proc/{os.getpid()}/fd/{self._descriptor}"
 
     @property
+    def name(self) -> str:
+        """What the kernel calls it; only one that is open has one."""
+        return str(Path(self.path).readlink())
+
+    @property
     def prefix(self) -> tuple[str, ...]:
         """What to put before a command for it to run in here, under the same process id."""
         return ("nsenter", f"--net={self.path}", "--")
@@ -72,6 +79,15 @@ class Namespace:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def inhabited(names: set[str]) -> set[str]:
+    """Return those of the namespaces of these names that some process is in."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*/ns/net"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            found.add(str(process.readlink()))
+    return found & names
 
 
 def own_mounts() -> None:

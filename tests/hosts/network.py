@@ -44,6 +44,11 @@ class Network:
         """Undo all of it; harmless when repeated."""
         self._undone.close()
 
+    @property
+    def names(self) -> set[str]:
+        """What the kernel calls its namespaces; only while it is open."""
+        return {room.name for room in (self.switch_room, *self.rooms.values())}
+
     @staticmethod
     def address(host: int) -> str:
         """Return a host's IPv4 address."""

@@ -1,6 +1,5 @@
 """The network of the hosts: what it passes, what it loses when it is told to, and that nothing of it stays."""
 
-import contextlib
 import os
 import socket
 import threading
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.namespace import Namespace, in_a_thread
+from tests.hosts.namespace import Namespace, in_a_thread, inhabited
 from tests.hosts.network import Network
 
 PORT = 9000
@@ -114,19 +113,10 @@ def test_a_command_runs_where_it_is_put(network: Network) -> None:
     assert network.address(3) not in network.rooms[1].run("ip", "-4", "address")
 
 
-def inhabited(rooms: set[str]) -> set[str]:
-    """Return those of the network namespaces that some process is in."""
-    found = set()
-    for process in Path("/proc").glob("[0-9]*/ns/net"):
-        with contextlib.suppress(OSError):  # it ended meanwhile
-            found.add(str(process.readlink()))
-    return found & rooms
-
-
 def test_nothing_of_a_network_stays() -> None:
     descriptors = len([*Path("/proc/self/fd").iterdir()])
     network = Network(2)
-    rooms = {str(Path(room.path).readlink()) for room in (network.switch_room, *network.rooms.values())}
+    rooms = network.names
     assert len(rooms) == 3
     assert inhabited(rooms)  # by the switch
     network.close()

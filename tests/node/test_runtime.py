@@ -63,6 +63,9 @@ class Tools:
     def tools(self) -> Sequence[Mapping[str, Any]]:
         return [{"name": "work"}]
 
+    def remarks(self) -> Sequence[str]:
+        return ()
+
     def examine(self, tool: str, arguments: Mapping[str, Any]) -> Spec:
         if tool != "work":
             raise UnknownTool(f"there is no tool {tool!r}")

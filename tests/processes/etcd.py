@@ -1,6 +1,6 @@
 """Real etcd members, for tests that do harm to them: on loopback, or wherever a command's prefix puts them.
 
-Knows etcd's command line and its JSON gateway; knows nothing of what semel keeps in it.
+Knows etcd's JSON gateway, and processes; semel's own `semel.local.etcd` knows the command line.
 """
 
 import asyncio
@@ -9,26 +9,29 @@ import json
 import os
 import shutil
 import signal
-import sys
 import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from semel.errors import EtcdMissing
+from semel.local.etcd import Founding, Tuning, etcd_command, find_etcd
 from tests.processes.cluster import free_port, until
 
-HEARTBEAT_MS = 30
-ELECTION_MS = 300
 ANSWER_S = 1.0
 READY_S = 30.0
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def find_etcd() -> str | None:
-    """Return the etcd beside this Python or on the PATH."""
-    return shutil.which("etcd", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+def why_no_etcd() -> str:
+    """Return why no member can be started here; empty if one can."""
+    try:
+        find_etcd()
+    except EtcdMissing as error:
+        return str(error)
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,8 @@ class Members:
         self.folder = folder
         self.places = places
         self.processes: dict[str, asyncio.subprocess.Process] = {}
-        self._cluster = dict.fromkeys(places, "new")
-        """How each member is to begin if it has no data yet."""
+        self._replaced: set[str] = set()
+        """The members that did not found the cluster: an empty one is to join it."""
 
     def url(self, prefix: str = "", *, nearest: str = "") -> str:
         """Return the log's URL for semel, with one member named first."""
@@ -86,16 +89,24 @@ class Members:
         """Start a member; it goes on with the data it has."""
         place = self.places[name]
         self.data(name).mkdir(parents=True, exist_ok=True, mode=0o700)
-        client = f"http://{place.endpoint}"
+        urls = f"http://{place.endpoint}", place.peer_url
+        command = etcd_command(
+            find_etcd(),
+            name=name,
+            data=self.data(name) / "data",
+            listen=urls,
+            advertise=urls,
+            founding=Founding(
+                peers={other: its.peer_url for other, its in self.places.items()},
+                token=self.folder.name,
+                joins=name in self._replaced,
+            ),
+            tuning=Tuning(),
+        )
         with self.output(name).open("ab") as out:
             self.processes[name] = await asyncio.create_subprocess_exec(
-                *(*place.prefix, find_etcd() or "etcd", "--name", name, "--data-dir", str(self.data(name) / "data")),
-                *("--listen-client-urls", client, "--advertise-client-urls", client),
-                *("--listen-peer-urls", place.peer_url, "--initial-advertise-peer-urls", place.peer_url),
-                *("--initial-cluster", ",".join(f"{it}={self.places[it].peer_url}" for it in self.places)),
-                *("--initial-cluster-state", self._cluster[name], "--initial-cluster-token", self.folder.name),
-                *("--heartbeat-interval", str(HEARTBEAT_MS), "--election-timeout", str(ELECTION_MS)),
-                *("--snapshot-count", "10000", "--logger", "zap", "--log-outputs", "stderr"),
+                *place.prefix,
+                *command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -177,7 +188,7 @@ class Members:
         added = {"peerURLs": [self.places[name].peer_url]}
         # Members want to be well connected for some seconds before they let another in.
         await until(lambda: self.ask(through, "/v3/cluster/member/add", added), what=f"{name} to be added")
-        self._cluster[name] = "existing"
+        self._replaced.add(name)
         await self.launch(name)
         await self.be_ready(name)
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from tests.bench.__main__ import bench
-from tests.processes.etcd import find_etcd
+from tests.processes.etcd import why_no_etcd
 
 
 @pytest.mark.anyio
 @pytest.mark.timeout(180)
 async def test_the_measurements_can_be_made_and_break_no_promise(tmp_path: Path) -> None:
-    if find_etcd() is None:
-        pytest.skip("no etcd is installed: neither beside this Python nor on the PATH")
+    if why := why_no_etcd():
+        pytest.skip(why)
     parts = await bench(tmp_path, rounds=1, kills=1, seed=1)
     assert "promises broken: none" in parts[-1]

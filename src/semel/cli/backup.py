@@ -1,7 +1,6 @@
 """`semel backup` and `semel restore`: the whole history in one file, and the way back for the day when all is lost."""
 
 import asyncio
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from semel.cli.lesson import Lesson
 from semel.cli.options import url_option
 from semel.cli.output import note, stderr_console
+from semel.disk import sync
 from semel.errors import LogUnavailable, NoLeader, ReplicaError, UsageError
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ async def _back_up(urls: tuple[str, ...], file: Path) -> "Snapshot":
                 urls, unfinished, lambda _, here, whole: progress.update(shown, completed=here, total=whole)
             )
         snapshot = await asyncio.to_thread(Snapshot.check, unfinished)
-        with unfinished.open("rb") as written:
-            os.fsync(written.fileno())
+        await asyncio.to_thread(sync, unfinished)
         unfinished.replace(file)
+        await asyncio.to_thread(sync, file.parent)
     except LogUnavailable as error:
         raise NoLeader(f"{error}. Nothing was written") from error
     except OSError as error:

@@ -177,6 +177,9 @@ The effect of a tool decides what happens when the node dies that runs it:
   repeatable  again is harmless: the next leader finishes it
   once        never started twice: in doubt until its outcome is known
 
+Where it comes from: operator (under "semel" in mcp.json), author (who marked the function, or
+whose server says so), annotations (MCP's hints of the server), or default, which is once.
+
 Examples:
   semel tools
   semel tools --json | jq -r '.[].name'
@@ -188,7 +191,7 @@ Examples:
 @json_option("Print the tools as one JSON array, as MCP's tools/list shows them.")
 @timeout_option(5.0)
 def tools(urls: tuple[str, ...], as_json: bool, timeout_s: float) -> None:
-    """List a node's tools, and what running one twice would do."""
+    """List a node's tools, what running one twice would do, and who says so."""
 
     async def question(client: "Client") -> list[dict[str, Any]]:
         return [dict(tool) for tool in await client.tools()]
@@ -206,6 +209,11 @@ def effect_of(tool: Mapping[str, Any]) -> str:
     return str((tool.get("_meta") or {}).get(meta.EFFECT, "once"))
 
 
+def _source(tool: Mapping[str, Any]) -> str:
+    """Return who says that a tool has its effect; "" if the node does not tell."""
+    return printable(str((tool.get("_meta") or {}).get(meta.EFFECT_FROM, "")))
+
+
 def _description(tool: Mapping[str, Any]) -> str:
     lines = str(tool.get("description") or tool.get("title") or "").strip().splitlines()
     return printable(lines[0]) if lines else ""
@@ -214,5 +222,6 @@ def _description(tool: Mapping[str, Any]) -> str:
 TOOL_COLUMNS = (
     field("name"),
     Column(name="effect", show=effect_of, style=lambda tool: EFFECT_STYLES.get(effect_of(tool), "")),
+    Column(name="from", show=_source, style=lambda tool: "bold" if _source(tool) == "operator" else "dim", rank=1),
     Column(name="description", show=_description, width_max=100),
 )

@@ -19,6 +19,7 @@ import click
 from semel.cli.audit import audit
 from semel.cli.backup import backup, restore
 from semel.cli.call import call, tools
+from semel.cli.connect import connect
 from semel.cli.demo.command import demo
 from semel.cli.drain import drain
 from semel.cli.exits import Exit, exit_of
@@ -61,7 +62,7 @@ def console() -> None:
     """MCP tool calls that happen once: on a cluster, through crashes, with a log that proves it."""
 
 
-for _command in (serve, up, call, tools, status, audit, drain, backup, restore, demo):
+for _command in (serve, up, call, connect, tools, status, audit, drain, backup, restore, demo):
     console.add_command(_command)
 
 

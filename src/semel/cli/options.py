@@ -10,6 +10,10 @@ import click
 DEFAULT_PORT = 8420
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
 
+DRAIN_S = 10.0
+"""The node's own default, told here so that the help needs none of what the node needs."""
+LEVELS = ("debug", "info", "warning", "error")
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -40,7 +44,8 @@ class NodeUrls(click.ParamType[tuple[str, ...]]):
         return url.rstrip("/").removesuffix("/mcp")
 
 
-def _flat(_: click.Context, __: click.Parameter, values: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+def flat_urls(_: click.Context, __: click.Parameter, values: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    """Return the URLs of all values, each once."""
     return tuple(dict.fromkeys(url for urls in values for url in urls))
 
 
@@ -54,10 +59,29 @@ def url_option(command: Command) -> Command:
         multiple=True,
         default=(DEFAULT_URL,),
         envvar="SEMEL_URL",
-        callback=_flat,
+        callback=flat_urls,
         show_default=True,
         show_envvar=True,
         help="A node to ask. Give several, or a list with commas: the next is asked when one does not answer.",
+    )(command)
+
+
+def keys_option(command: Command) -> Command:
+    """Add --key-meta, which becomes `keys`."""
+    return click.option(
+        "--key-meta",
+        "keys",
+        metavar="NAME",
+        multiple=True,
+        help="A further _meta entry of a request that may hold its idempotency key; may be repeated.",
+    )(command)
+
+
+def _require_key_option(command: Command) -> Command:
+    return click.option(
+        "--require-key",
+        is_flag=True,
+        help="Refuse a call of a once tool that brings no idempotency key, instead of making one for it.",
     )(command)
 
 
@@ -88,3 +112,38 @@ def timeout_option(
         show_default=True,
         help=text,
     )
+
+
+def serving_options(*, drain: str, level: str) -> Callable[[Command], Command]:
+    """Add what every command that runs nodes has: --key-meta, --require-key, --drain and --log-level.
+
+    `drain` and `level` are the helps of the last two.
+    """
+    options = (
+        keys_option,
+        _require_key_option,
+        click.option(
+            "--drain",
+            "drain_s",
+            metavar="SECONDS",
+            type=click.FloatRange(min=0),
+            default=DRAIN_S,
+            show_default=True,
+            help=drain,
+        ),
+        click.option(
+            "--log-level",
+            type=click.Choice(LEVELS),
+            metavar="LEVEL",
+            default="warning",
+            show_default=True,
+            help=f"{level}: {', '.join(LEVELS)}.",
+        ),
+    )
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add

@@ -18,6 +18,7 @@ import click
 
 from semel.cli.greeting import greet
 from semel.cli.lesson import Lesson
+from semel.cli.options import serving_options
 from semel.cli.output import note
 from semel.cli.signals import Signals
 from semel.errors import SemelError, UsageError
@@ -27,10 +28,7 @@ if TYPE_CHECKING:
     from semel.gateway.target import Target
     from semel.serving import Node
 
-DRAIN_S = 10.0
-"""The node's own default, told here so that the help needs none of what the node needs."""
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
-LEVELS = ("debug", "info", "warning", "error")
 
 
 class NodeEnded(SemelError):
@@ -49,6 +47,7 @@ class Options:
     cluster: str
     data: Path | None
     keys: tuple[str, ...]
+    require_key: bool
     stdio: bool
     drain_s: float
 
@@ -102,29 +101,8 @@ node, and exits with 0. Once more: it hurries. Exit 6: it cannot start or go on,
     type=click.Path(path_type=Path, file_okay=False),
     help="Where the nodes' own copies of the log are kept.  [default: beside the log]",
 )
-@click.option(
-    "--key-meta",
-    "keys",
-    metavar="NAME",
-    multiple=True,
-    help="A further _meta entry of a request that may hold its idempotency key; may be repeated.",
-)
-@click.option(
-    "--drain",
-    "drain_s",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0),
-    default=DRAIN_S,
-    show_default=True,
-    help="How long running tools may take to end when the node is told to go.",
-)
-@click.option(
-    "--log-level",
-    type=click.Choice(LEVELS),
-    metavar="LEVEL",
-    default="warning",
-    show_default=True,
-    help=f"How much to say on stderr: {', '.join(LEVELS)}.",
+@serving_options(
+    drain="How long running tools may take to end when the node is told to go.", level="How much to say on stderr"
 )
 def serve(log_level: str, **options: Any) -> None:
     """Serve the tools of TARGET, each call once.
@@ -185,6 +163,7 @@ async def _serve(options: Options, target: "Target", wire: "Wire | None") -> Non
                 cluster=options.cluster,
                 data=options.data,
                 keys=options.keys,
+                require_key=options.require_key,
                 drain_s=options.drain_s,
             )
             await _live(node, options, signals, wire)

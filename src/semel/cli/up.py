@@ -15,8 +15,8 @@ from typing import Any
 import click
 
 from semel.cli.lesson import Lesson
+from semel.cli.options import serving_options
 from semel.cli.output import styled
-from semel.cli.serve import DRAIN_S, LEVELS
 from semel.cli.signals import Signals
 from semel.errors import UsageError
 from semel.local.ensemble import Ensemble, Served
@@ -81,6 +81,7 @@ class Options:
     replace: bool
     cluster: str
     keys: tuple[str, ...]
+    require_key: bool
     drain_s: float
     log_level: str
 
@@ -105,7 +106,7 @@ class Options:
         """Return the options that each node gets."""
         named = (("--key-meta", key) for key in self.keys)
         shared = ("--cluster", self.cluster, "--drain", f"{self.drain_s:g}", "--log-level", self.log_level)
-        return (*shared, *(word for pair in named for word in pair))
+        return (*shared, *(("--require-key",) if self.require_key else ()), *(word for pair in named for word in pair))
 
 
 UP_LESSON = f"""\
@@ -181,29 +182,9 @@ Ctrl-C or SIGTERM: the nodes are drained, then the etcd members end. Once more: 
 @click.option(
     "--cluster", metavar="NAME", default="semel", show_default=True, help="The cluster that the log belongs to."
 )
-@click.option(
-    "--key-meta",
-    "keys",
-    metavar="NAME",
-    multiple=True,
-    help="A further _meta entry of a request that may hold its idempotency key; may be repeated.",
-)
-@click.option(
-    "--drain",
-    "drain_s",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0),
-    default=DRAIN_S,
-    show_default=True,
-    help="How long running tools may take to end when all is told to go.",
-)
-@click.option(
-    "--log-level",
-    type=click.Choice(LEVELS),
-    metavar="LEVEL",
-    default="warning",
-    show_default=True,
-    help=f"How much the nodes write into their log files: {', '.join(LEVELS)}.",
+@serving_options(
+    drain="How long running tools may take to end when all is told to go.",
+    level="How much the nodes write into their log files",
 )
 def up(**options: Any) -> None:
     """Run a cluster with a quorum: three etcd members and three nodes that serve TARGET.

@@ -59,7 +59,11 @@ def result_of(reply: Reply) -> dict[str, Any]:
         meta.REPLAYED: reply.replayed,
         meta.OUTCOME: str(record.status),
     }
-    return {**result, "_meta": {**(result.get("_meta") or {}), **said}}
+    kept = result.get("_meta") or {}
+    if result.get("isError") is True:
+        by_tool = record.status in (Status.OK, Status.ERROR)
+        said[meta.SOURCE] = kept.get(meta.SOURCE, "tool" if by_tool else "semel")
+    return {**result, "_meta": {**kept, **said}}
 
 
 def answer_of(reply: Reply) -> Answer:

@@ -21,8 +21,9 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from semel.core.call import Effect, Spec
-from semel.errors import BadArguments, UnknownTool, UpstreamError
+from semel.errors import BadArguments, UnknownTool
 from semel.gateway import meta
+from semel.gateway.overrides import NOTHING, Override, Reconcile
 
 _log = logging.getLogger(__name__)
 
@@ -40,26 +41,48 @@ class Entry:
     spec: Spec
     serialize_by: str | None
     validator: Validator | None
+    reconcile: Reconcile | None = None
 
 
 class Catalogue:
-    """The tools by name."""
+    """The tools by name.
 
-    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+    `missing` names the servers that have not listed theirs yet; `remarks` is what is wrong with the lists.
+    """
+
+    def __init__(
+        self, entries: Iterable[Entry] = (), *, missing: Sequence[str] = (), remarks: Sequence[str] = ()
+    ) -> None:
         self._entries: dict[str, Entry] = {}
+        self.missing = missing
+        self.remarks: list[str] = list(remarks)
+        twice: set[str] = set()
         for entry in sorted(entries, key=lambda each: str(each.definition["name"])):
             name = entry.definition["name"]
-            if (other := self._entries.setdefault(name, entry)) is not entry:
-                raise UpstreamError(
+            other = self._entries.setdefault(name, entry)
+            if other.server == entry.server and other.definition == entry.definition:
+                continue  # the same one, or once more the same, as of a server that repeats a page
+            if name not in twice:
+                self.remarks.append(
                     f"two tools are named {name!r}: {other.own_name!r} of the server {other.server!r} and "
-                    f"{entry.own_name!r} of the server {entry.server!r}. Give a tool or a server another name"
+                    f"{entry.own_name!r} of the server {entry.server!r}. Neither is served: give a tool or a server "
+                    "another name"
                 )
+            twice.add(name)
+        for name in twice:
+            del self._entries[name]
         self.definitions: Sequence[Mapping[str, Any]] = [entry.definition for entry in self._entries.values()]
         self.fingerprint = self._digest()
 
     def get(self, tool: str) -> Entry | None:
         """Return the entry of a tool, None if there is no such tool."""
         return self._entries.get(tool)
+
+    def find(self, server: str, own_name: str) -> Entry | None:
+        """Return the entry of a tool by its own name, None if its server has no such tool."""
+        return next(
+            (each for each in self._entries.values() if each.server == server and each.own_name == own_name), None
+        )
 
     def examine(self, tool: str, arguments: Mapping[str, Any]) -> Spec:
         """Return how a call would be run; raises UnknownTool or BadArguments."""
@@ -79,41 +102,58 @@ class Catalogue:
     def _unknown(self, tool: str) -> str:
         close = difflib.get_close_matches(tool, self._entries, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]!r}?" if close else "tools/list shows those that there are."
+        if self.missing:
+            hint = f"{hint} (Not up here yet: {', '.join(self.missing)}.)"
         return f"there is no tool {tool[:100]!r} here: {hint} Nothing was run"
 
     def _digest(self) -> str:
         facts = [
             [name, entry.definition.get("inputSchema"), entry.spec.effect, entry.spec.timeout_s, entry.serialize_by]
+            + ([repr(entry.reconcile)] if entry.reconcile is not None else [])
             for name, entry in self._entries.items()
         ]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def make_entry(server: str, tool: Mapping[str, Any], *, prefix: str = "") -> Entry:
-    """Return the entry of a tool that `server` listed as `tool`; `prefix` goes before its name."""
-    annotations = tool.get("annotations") or {}
+def make_entry(server: str, tool: Mapping[str, Any], *, prefix: str = "", override: Override = NOTHING) -> Entry:
+    """Return the entry of a tool that `server` listed as `tool`.
+
+    `prefix` goes before its name; `override` is what the operator says of it, which outranks what the server says.
+    """
     said = tool.get("_meta") or {}
-    effect = _effect(said, annotations)
+    effect, source = _effect(said, tool.get("annotations") or {})
+    if override.effect is not None:
+        effect, source = override.effect, "operator"
     name = f"{prefix}{tool['name']}"
-    serialize_by = said.get(meta.SERIALIZE_BY)
+    serialize_by = override.serialize_by or said.get(meta.SERIALIZE_BY)
+    shown = {**said, meta.EFFECT: str(effect), meta.EFFECT_FROM: source}
+    if override.timeout_s is not None:
+        shown[meta.TIMEOUT] = override.timeout_s
+    if override.serialize_by is not None:
+        shown[meta.SERIALIZE_BY] = override.serialize_by
+    if override.reconcile is not None:
+        shown[meta.RECONCILE] = f"{prefix}{override.reconcile.tool}"
     return Entry(
-        definition={**tool, "name": name, "_meta": {**said, meta.EFFECT: str(effect)}},
+        definition={**tool, "name": name, "_meta": shown},
         server=server,
         own_name=tool["name"],
-        spec=Spec(effect=effect, timeout_s=_timeout_s(said.get(meta.TIMEOUT))),
+        spec=Spec(effect=effect, timeout_s=override.timeout_s or _timeout_s(said.get(meta.TIMEOUT))),
         serialize_by=serialize_by if isinstance(serialize_by, str) else None,
         validator=_validator(name, tool["inputSchema"]),
+        reconcile=override.reconcile,
     )
 
 
-def _effect(said: Mapping[str, Any], annotations: Mapping[str, Any]) -> Effect:
-    """Return the effect that a tool declares, else what MCP's hints say, else once."""
+def _effect(said: Mapping[str, Any], annotations: Mapping[str, Any]) -> tuple[Effect, str]:
+    """Return the effect that a tool declares, else what MCP's hints say, else once; and who says so."""
     declared = said.get(meta.EFFECT)
     if declared in list(Effect):
-        return Effect(declared)
+        return Effect(declared), "author"
     if annotations.get("readOnlyHint") is True:
-        return Effect.READ
-    return Effect.REPEATABLE if annotations.get("idempotentHint") is True else Effect.ONCE
+        return Effect.READ, "annotations"
+    if annotations.get("idempotentHint") is True:
+        return Effect.REPEATABLE, "annotations"
+    return Effect.ONCE, "annotations" if "idempotentHint" in annotations else "default"
 
 
 def _timeout_s(declared: object) -> float:

@@ -24,6 +24,9 @@ from semel.gateway.servers import Command
 _LINE_BYTES_MAX = 128 * 2**20
 """One message; over four times the largest result that is kept, so that a larger one is refused by its size."""
 
+_SHOWN_CHARS_MAX = 2000
+"""How much of one line of a server's is passed on to our stderr."""
+
 _STOP_S = 1.0
 """How long a server may take to exit once its stdin is closed, and again after SIGTERM."""
 
@@ -44,6 +47,8 @@ class Child:
         self._on_lost = on_lost
         self._process: asyncio.subprocess.Process | None = None
         self._pumps: list[asyncio.Task[None]] = []
+        self._asked = 0
+        """The highest id of a request that was sent; the SDK counts them."""
         self.last_words = ""
 
     async def __aenter__(
@@ -145,6 +150,8 @@ class Child:
                 except ValueError:
                     self._say("printed to stdout, which is for MCP messages: ", line)
                     continue
+                if self._is_stray(message):
+                    self._say("answered what it was not asked: ", line)
                 await arriving.send(SessionMessage(message))
         except ValueError:
             self._say("", b"a message is longer than semel takes; the connection is given up")
@@ -160,19 +167,32 @@ class Child:
         assert process.stdin is not None
         with contextlib.suppress(OSError, anyio.ClosedResourceError):  # that it is gone shows at its stdout
             async for message in leaving:
+                if isinstance(message.message, types.JSONRPCRequest) and isinstance(message.message.id, int):
+                    self._asked = max(self._asked, message.message.id)
                 line = message.message.model_dump_json(by_alias=True, exclude_unset=True)
                 process.stdin.write(line.encode() + b"\n")
                 await process.stdin.drain()
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         assert process.stderr is not None
-        with contextlib.suppress(ValueError):  # a line beyond all measure
-            while line := await process.stderr.readline():
-                self._say("", line)
+        while True:
+            try:
+                line = await process.stderr.readline()
+            except ValueError:
+                line = b"(a line beyond all measure)"  # what follows is read: a full pipe would stop the server
+            if not line:
+                return
+            self._say("", line)
+
+    def _is_stray(self, message: types.JSONRPCMessage) -> bool:
+        """Return whether a message answers a request that was never made; one that was given up may be answered."""
+        if not isinstance(message, types.JSONRPCResponse | types.JSONRPCError):
+            return False
+        return message.id is None or (isinstance(message.id, int) and not 0 <= message.id <= self._asked)
 
     def _say(self, prefix: str, line: bytes) -> None:
         """Pass a line on to our stderr and remember it."""
         text = line.decode(errors="replace").strip()
         if text:
             self.last_words = text[:500]
-            print(f"[{self._name}] {prefix}{text}", file=sys.stderr, flush=True)
+            print(f"[{self._name}] {prefix}{text[:_SHOWN_CHARS_MAX]}", file=sys.stderr, flush=True)

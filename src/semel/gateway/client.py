@@ -109,12 +109,14 @@ class Client:
         *,
         key: str | None = None,
         made: bool = False,
+        also: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
     ) -> Answer:
         """Run a tool once and return how the call stands; nodes that fail are retried with the same key.
 
         Without a key one is made for this call. (`made` says of a given key that it was made so, too.) A read under
-        such a key is answered even while the log cannot be written; then the answer is not `logged`.
+        such a key is answered even while the log cannot be written; then the answer is not `logged`. `also` is what
+        else the request's `_meta` says, such as a trace context.
 
         A tool's own failure is an Answer with the outcome "error", and a doubt one that is `in_doubt`.
 
@@ -127,7 +129,7 @@ class Client:
         given = dict(arguments or {})
         encode_arguments(given, _ANY_SIZE)
         named = key if key is not None else str(uuid.uuid4())
-        told: dict[str, Any] = {meta.KEY: named} | ({} if self._caller is None else {meta.CALLER: self._caller})
+        told = {**(also or {}), meta.KEY: named} | ({} if self._caller is None else {meta.CALLER: self._caller})
         if key is None or made:
             told[meta.KEY_MADE] = True
 
@@ -147,13 +149,26 @@ class Client:
 
         return await self._try(ask, timeout_s=timeout_s, key=named)
 
-    async def tools(self) -> list[dict[str, Any]]:
+    @property
+    def urls(self) -> list[str]:
+        """The nodes' URLs; the one that answered last is the first, and is asked first."""
+        return [endpoint.url for endpoint in self._endpoints]
+
+    async def instructions(self) -> str | None:
+        """Return what the served server says of itself to models, None if nothing.
+
+        Raises:
+            ClusterError: no node gave an answer in time.
+        """
+        return await self._try(Endpoint.instructions)
+
+    async def tools(self, *, timeout_s: float | None = None) -> list[dict[str, Any]]:
         """Return the tools as MCP's tools/list shows them.
 
         Raises:
             ClusterError: no node gave an answer in time.
         """
-        return await self._try(Endpoint.list_tools)
+        return await self._try(Endpoint.list_tools, timeout_s=timeout_s)
 
     async def status(self, *, linearizable: bool = False) -> dict[str, Any]:
         """Return how the cluster stands as one of its nodes has read it; the shape of `semel status --json`.

@@ -98,8 +98,8 @@ def tool(
         reconcile: the hook that is asked whether the tool acted, before a call is said to be in doubt: a function,
             sync or async, that takes any of the tool's parameters by name and may use `current_call()`. It returns
             what the tool would have returned if it knows that the tool acted, and None if it does not know. The tool
-            is never run because of what it says. It must change nothing, and has the tool's time limit. Only for
-            marked functions: servers and their tools cannot name one yet.
+            is never run because of what it says. It must change nothing, and has the tool's time limit. (For
+            tools of other servers, mcp.json names one.)
         name: the tool's name, if not the function's.
         description: what the tool does, if not the docstring.
 

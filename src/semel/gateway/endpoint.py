@@ -17,6 +17,7 @@ from mcp.types.version import LATEST_MODERN_VERSION
 from pydantic import RootModel, ValidationError
 
 from semel.errors import TooLarge, UsageError, by_code
+from semel.gateway import meta
 
 
 class Unreachable(Exception):
@@ -48,9 +49,9 @@ class Endpoint:
         )
         self._session.adopt(known)  # no handshake: a node speaks this version
 
-    async def call(self, tool: str, arguments: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the answer to a call as it came."""
-        named = {"name": tool, "arguments": arguments, "_meta": meta}
+    async def call(self, tool: str, arguments: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the answer to a call as it came; `told` is the request's `_meta`."""
+        named = {"name": tool, "arguments": arguments, "_meta": told}
         request = types.CallToolRequest(params=types.CallToolRequestParams.model_validate(named))
         try:
             return await self._send(request)
@@ -63,6 +64,14 @@ class Endpoint:
             return await self._send(request)
         except MCPError as error:
             raise _refusal(error) from error
+
+    async def instructions(self) -> str | None:
+        """Return what the node's server says of itself to models, None if nothing."""
+        try:
+            said = (await self._send(types.DiscoverRequest())).get("instructions")
+        except MCPError as error:
+            raise _refusal(error) from error
+        return None if said is None else str(said)
 
     async def list_tools(self) -> list[dict[str, Any]]:
         """Return the node's tools as they came."""
@@ -94,9 +103,13 @@ class Endpoint:
 
     async def _send(self, request: types.ClientRequest) -> dict[str, Any]:
         try:
-            return (await self._session.send_request(request, _AsItCame)).root
+            result = (await self._session.send_request(request, _AsItCame)).root
         except ValidationError as error:
             raise NotANode(f"its answer is not of the form that MCP has: {error}") from error
+        held = (result.get("_meta") or {}).get(meta.HELD)
+        if isinstance(held, dict):  # a ticket, which is for clients that do not retry by themselves
+            raise by_code(str(held.get("code")), str(held.get("message")))
+        return result
 
 
 class _Posts:

@@ -11,8 +11,23 @@ KEY_MADE: Final = "dev.semel/key-made"
 CALLER: Final = "dev.semel/caller"
 """On a request: who asks; the same key of two callers names two calls."""
 
+HELD: Final = "dev.semel/held"
+"""On an answer that only asks to be asked again: the error that it stands for, as error data have it, with its text."""
+
+CLIENT: Final = "dev.semel/client"
+"""On a request that `semel connect` passes on: what the program behind it calls itself, for the audit alone."""
+
 EFFECT: Final = "dev.semel/effect"
 """On a tool: read, repeatable or once."""
+
+EFFECT_FROM: Final = "dev.semel/effect-from"
+"""On a tool: who says so: "operator" (mcp.json), "author" (the server, by that name), "annotations" or "default"."""
+
+RECONCILE: Final = "dev.semel/reconcile"
+"""On a tool: the name of the tool that is asked whether a lost call of it acted."""
+
+ACTED: Final = "dev.semel/acted"
+"""On the answer of a tool that is asked so: true if the lost call acted, and this is its result."""
 
 TIMEOUT: Final = "dev.semel/timeout-s"
 """On a tool: the time limit of one run, in seconds."""
@@ -29,6 +44,8 @@ EXECUTION_ID: Final = "dev.semel/execution-id"
 EXECUTOR: Final = "dev.semel/executor"
 REPLAYED: Final = "dev.semel/replayed"
 OUTCOME: Final = "dev.semel/outcome"
-"""On an answer: where it stands in the log, which node ran it, whether another request caused it, how it ended.
+SOURCE: Final = "dev.semel/source"
+"""On an answer: where it stands in the log, which node ran it, whether another request caused it, how it ended,
+and, of a failure, whose word it is: "tool", or "semel" in the place of a tool that gave none.
 
 Position 0 is not in the log: of a read for which no key was given, while the log cannot be written."""

@@ -8,6 +8,7 @@ import msgspec
 
 from semel.core.call import Status
 from semel.core.limits import Limits
+from semel.gateway import meta
 from semel.node.tools import Done
 
 _ENVELOPE = "io.modelcontextprotocol/serverInfo"
@@ -16,7 +17,16 @@ _ENVELOPE = "io.modelcontextprotocol/serverInfo"
 
 def failed(text: str, status: Status = Status.ERROR) -> Done:
     """Return the end of a run that gave no result of its own: `text` says what happened."""
-    return Done(status, _encoded({"content": [{"type": "text", "text": text}], "isError": True}, odd="replace"))
+    return Done(status, _encoded(_failure(text), odd="replace"))
+
+
+def not_begun(text: str) -> Done:
+    """Return the end of a run that never reached its tool: `text` says why, and is semel's word alone."""
+    return Done(Status.ERROR, _encoded({**_failure(text), "_meta": {meta.SOURCE: "semel"}}, odd="replace"))
+
+
+def _failure(text: str) -> dict[str, Any]:
+    return {"content": [{"type": "text", "text": text}], "isError": True}
 
 
 def described(error: BaseException) -> str:
@@ -49,8 +59,8 @@ def ended(tool: str, result: dict[str, Any], limits: Limits) -> Done:
 
 def _without_envelope(result: Mapping[str, Any]) -> dict[str, Any]:
     bare = {name: value for name, value in result.items() if name not in ("resultType", "_meta")}
-    meta = {name: value for name, value in (result.get("_meta") or {}).items() if name != _ENVELOPE}
-    return {**bare, "_meta": meta} if meta else bare
+    said = {name: value for name, value in (result.get("_meta") or {}).items() if name not in (_ENVELOPE, meta.SOURCE)}
+    return {**bare, "_meta": said} if said else bare
 
 
 def _encoded(value: dict[str, Any], *, odd: str) -> msgspec.Raw:

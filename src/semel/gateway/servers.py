@@ -1,11 +1,13 @@
-"""What can be served: an MCP server object of this process, or a command that starts one. Knows no files."""
+"""What can be served: an MCP server object of this process, a command that starts one, or a URL. Knows no files."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from mcp.server import Server
+
+from semel.gateway.overrides import Override
 
 Hook = Callable[[dict[str, Any]], Awaitable[dict[str, Any] | None]]
 """A tool's reconcile hook: takes the arguments of a call, gives the CallToolResult of the tool, None if unknown."""
@@ -21,12 +23,40 @@ class InProcess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A stdio server to be started; `environment` comes on top of what is safe to inherit."""
+    """A stdio server to be started; `environment` comes on top of what is safe to inherit.
 
-    command: str
-    arguments: tuple[str, ...] = ()
-    environment: Mapping[str, str]
+    `shown` is the command as its file has it: what stands there for a variable may be a secret.
+    """
+
+    command: str = field(repr=False)
+    arguments: tuple[str, ...] = field(default=(), repr=False)
+    environment: Mapping[str, str] = field(repr=False)
     folder: Path | None = None
+    shown: str
 
     def __str__(self) -> str:
-        return " ".join([self.command, *self.arguments])
+        return self.shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """A Streamable HTTP server at a URL, and the headers that each request to it carries; `shown` as for a command."""
+
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    shown: str
+
+    def __str__(self) -> str:
+        return self.shown
+
+
+Place: TypeAlias = InProcess | Command | Remote
+"""Where a server is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One server, and what the operator says of its tools by their names; "*" is for those that have no own entry."""
+
+    place: Place
+    overrides: Mapping[str, Override] = field(default_factory=dict)

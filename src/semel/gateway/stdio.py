@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from mcp.server import Server
+from mcp.server import NotificationOptions, Server
 from mcp.server.stdio import stdio_server
+from mcp.types.version import LATEST_MODERN_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,9 @@ async def serve_stdio(server: Server[Any], wire: Wire) -> None:
     lines: Any = _Lines(wire.incoming)  # the SDK only iterates over it
     outgoing = anyio.wrap_file(os.fdopen(wire.outgoing, "w", encoding="utf-8", closefd=False))
     async with stdio_server(stdin=lines, stdout=outgoing) as (incoming, leaving):
-        await server.run(incoming, leaving, server.create_initialization_options())
+        modern = server.get_capabilities(protocol_version=LATEST_MODERN_VERSION).tools
+        announced = NotificationOptions(tools_changed=modern is not None and bool(modern.list_changed))
+        await server.run(incoming, leaving, server.create_initialization_options(announced))
 
 
 class _Lines:

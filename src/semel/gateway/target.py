@@ -13,7 +13,7 @@ from semel.gateway.declare import declaration_of
 from semel.gateway.mcpjson import read_mcp_json
 from semel.gateway.objects import serve_functions, server_of
 from semel.gateway.pyfile import load_python
-from semel.gateway.servers import Command, InProcess
+from semel.gateway.servers import InProcess, Served
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,9 @@ class Target:
     """What is to be served: MCP servers by name, and the words with which they were named."""
 
     text: str
-    servers: Mapping[str, InProcess | Command]
+    servers: Mapping[str, Served]
+    file: Path | None = None
+    """The mcp.json that lists them, whose changes are taken up while they are served."""
 
     @classmethod
     def of(cls, *objects: object) -> Self:
@@ -31,7 +33,7 @@ class Target:
             TargetError: they are something else.
         """
         if len(objects) == 1 and (server := server_of(objects[0])) is not None:
-            return cls(server.name, {server.name: InProcess(server)})
+            return cls(server.name, {server.name: Served(InProcess(server))})
         for each in objects:
             if declaration_of(each) is None:
                 raise TargetError(
@@ -40,7 +42,7 @@ class Target:
         functions = [each for each in objects if callable(each)]
         if not functions:
             raise TargetError("there is nothing to serve: give it an MCP server, or marked functions")
-        return cls("functions", {"functions": serve_functions(functions, name="functions", place="here")})
+        return cls("functions", {"functions": Served(serve_functions(functions, name="functions", place="here"))})
 
 
 def load_target(text: str) -> Target:
@@ -53,8 +55,9 @@ def load_target(text: str) -> Target:
     """
     path, object_name = find_target(text)
     if path.suffix == ".json":
-        return Target(text, read_mcp_json(path))
-    return Target(text, {path.stem: load_python(path.resolve(), object_name)})
+        file = path.absolute()  # the working directory may change
+        return Target(text, read_mcp_json(file), file)
+    return Target(text, {path.stem: Served(load_python(path.resolve(), object_name))})
 
 
 def find_target(text: str) -> tuple[Path, str | None]:

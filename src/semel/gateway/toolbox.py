@@ -6,6 +6,7 @@ start of a run or the end of its time, is decided by one lock a run, so that "ne
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import threading
@@ -19,15 +20,16 @@ from pydantic import ValidationError
 
 from semel.core.call import Spec, Status
 from semel.core.limits import Limits
-from semel.errors import UpstreamError
 from semel.gateway import meta
-from semel.gateway.catalogue import Catalogue, Entry, make_entry
 from semel.gateway.declare import CURRENT, CurrentCall
+from semel.gateway.fleet import Fleet
+from semel.gateway.hooks import Unasked, ask_upstream
 from semel.gateway.loopthread import LoopThread
-from semel.gateway.results import described, ended, failed
-from semel.gateway.servers import Hook, InProcess
+from semel.gateway.results import described, ended, failed, not_begun
+from semel.gateway.servers import InProcess
 from semel.gateway.target import Target
-from semel.gateway.upstream import ConnectionGone, Upstream
+from semel.gateway.upstream import ConnectionGone, Dismissed
+from semel.gateway.watching import Watch
 from semel.node.tools import Attempt, Done, Gone, Unknown
 
 _log = logging.getLogger(__name__)
@@ -56,6 +58,10 @@ class _Run:
         if not self._first.acquire(blocking=False):
             raise asyncio.CancelledError
 
+    def withdraw(self) -> None:
+        """Take the beginning back: nothing has reached the tool; in the tools' loop."""
+        self._first.release()
+
     def end(self) -> bool:
         """Return whether the run had begun; if not, it never will. In the node's loop."""
         return not self._first.acquire(blocking=False)
@@ -68,35 +74,42 @@ class _Run:
         self.scope.cancel()
 
 
+class _NoHook(Exception):
+    """A tool that has no reconcile hook."""
+
+
 class McpToolbox:
-    """A `Toolbox` of MCP servers: in this process, or started as stdio servers."""
+    """A `Toolbox` of MCP servers: in this process, started as stdio servers, or reached over HTTP.
+
+    `on_change`, which may be set at any time, is called when the tools have changed; in the tools' thread.
+    """
 
     def __init__(self, target: Target, limits: Limits | None = None) -> None:
         self._target = target
         self._limits = limits or Limits()
         self._thread = LoopThread("semel-tools")
-        self._catalogue = Catalogue()
-        self._upstreams: dict[str, Upstream] = {}
-        self._keepers: list[asyncio.Task[None]] = []
+        self._fleet = Fleet(lambda: self.on_change())
+        self._watch: Watch | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._performing = 0
         self._closing = False
+        self.on_change: Callable[[], object] = lambda: None
 
     @property
     def fingerprint(self) -> str:
         """A short digest of names, schemas and effects; nodes whose tools differ have different ones."""
-        return self._catalogue.fingerprint
+        return self._fleet.catalogue.fingerprint
 
     @property
     def instructions(self) -> str | None:
         """What the server says of itself to models, where there is one server."""
-        only = list(self._upstreams.values())
-        return only[0].instructions if len(only) == 1 else None
+        return self._fleet.instructions
 
     async def start(self) -> None:
-        """Start every server and list its tools.
+        """Start every server and list its tools; those that do not start beside others are tried again.
 
         Raises:
-            UpstreamError: one of them does not start, or two tools have one name.
+            UpstreamError: none of them starts.
         """
         self._thread.start()
         try:
@@ -111,12 +124,16 @@ class McpToolbox:
         await asyncio.wait([self._thread.submit(self._shut())], timeout=_CLOSE_S)
         if not await self._thread.close(timeout_s=_STOP_S):
             _log.warning("%d runs do not stop and are left behind in their threads", self._performing)
-        for upstream in self._upstreams.values():
-            upstream.kill()
+        self._fleet.kill()
 
     def tools(self) -> Sequence[Mapping[str, Any]]:
         """Return the tools as MCP's tools/list shows them, sorted by name, with their effect in `_meta`."""
-        return self._catalogue.definitions
+        return self._fleet.catalogue.definitions
+
+    def remarks(self) -> Sequence[str]:
+        """Return what an operator should know of the servers and of the file that lists them."""
+        trouble = None if self._watch is None else self._watch.trouble
+        return [*([] if trouble is None else [trouble]), *self._fleet.remarks()]
 
     def examine(self, tool: str, arguments: Mapping[str, Any]) -> Spec:
         """Return how a call would be run.
@@ -125,7 +142,7 @@ class McpToolbox:
             UnknownTool: there is no such tool here.
             BadArguments: the arguments do not fit its schema; the text names the place.
         """
-        return self._catalogue.examine(tool, arguments)
+        return self._fleet.catalogue.examine(tool, arguments)
 
     async def run(self, attempt: Attempt) -> Done | Gone:
         """Run a tool to its end or its time limit; never raises for what the tool does."""
@@ -140,7 +157,7 @@ class McpToolbox:
             self._thread.call_soon(run.stop)
         tool, limit = attempt.call.tool, f"{attempt.timeout_s:g} s"
         if not began:
-            return failed(
+            return not_begun(
                 f"{tool} never started: its server was down or had no room for the whole time limit of {limit}. "
                 "Nothing was run"
             )
@@ -152,11 +169,10 @@ class McpToolbox:
 
     async def reconcile(self, attempt: Attempt) -> Done | Unknown:
         """Ask the tool's reconcile hook whether the tool acted; never raises for what the hook does."""
-        hook = self._hook_of(attempt.call.tool)
-        if hook is None:
+        if not self._may_have_hook(attempt.call.tool):
             return Unknown()
         scope = anyio.CancelScope()  # as in `_Run.stop`
-        work = self._thread.submit(self._ask(attempt, hook, scope))
+        work = self._thread.submit(self._ask(attempt, scope))
         try:
             done, _ = await asyncio.wait([work], timeout=attempt.timeout_s)
             return work.result() if done else Unknown(f"{_HOOK} did not answer within {attempt.timeout_s:g} s")
@@ -164,58 +180,40 @@ class McpToolbox:
             if not work.done():
                 self._thread.call_soon(scope.cancel)
 
-    def _hook_of(self, tool: str) -> Hook | None:
-        """Return a tool's hook; in any thread."""
-        entry = self._catalogue.get(tool)
-        server = None if entry is None else self._target.servers[entry.server]
-        return server.hooks.get(entry.own_name) if entry is not None and isinstance(server, InProcess) else None
+    def _may_have_hook(self, tool: str) -> bool:
+        """Return whether a tool has a hook, or may be of a server that is not up yet; in any thread."""
+        entry = self._fleet.catalogue.get(tool)
+        if entry is None:
+            return self._fleet.may_come(tool)
+        served = self._target.servers.get(entry.server)
+        if served is not None and isinstance(served.place, InProcess):
+            return entry.own_name in served.place.hooks
+        return entry.reconcile is not None
 
     async def _open(self) -> None:
-        """Start the servers, side by side; in the tools' loop."""
+        """Start the servers; in the tools' loop."""
         # Twice: as many may be left behind, past their time limit, as may be running.
         anyio.to_thread.current_default_thread_limiter().total_tokens = 2 * self._limits.concurrency_max
-        self._upstreams = {name: Upstream(name, server, self._refresh) for name, server in self._target.servers.items()}
-        firsts: list[asyncio.Future[None]] = []
-        for upstream in self._upstreams.values():
-            first = asyncio.get_running_loop().create_future()
-            firsts.append(first)
-            self._keepers.append(asyncio.create_task(upstream.keep(first)))
-        await asyncio.gather(*firsts)
-        self._catalogue = self._listed()
+        await self._fleet.open(self._target.servers)
+        if self._target.file is not None:
+            self._watch = Watch(self._target.file, self._fleet.change)
+            self._watching = asyncio.create_task(self._watch.look_for_ever(), name="watch mcp.json")
 
     async def _shut(self) -> None:
         """End the servers; in the tools' loop."""
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
-
-    def _refresh(self) -> None:
-        """Take over what the servers list now; in the tools' loop."""
-        try:
-            self._catalogue = self._listed()
-        except UpstreamError as error:
-            _log.warning("the tools stay as they were: %s", error)
-
-    def _listed(self) -> Catalogue:
-        several = len(self._upstreams) > 1
-        return Catalogue(
-            make_entry(upstream.name, tool, prefix=f"{upstream.name}_" if several else "")
-            for upstream in self._upstreams.values()
-            for tool in upstream.tools
-        )
+        if self._watching is not None:
+            self._watching.cancel()
+        await self._fleet.close()
 
     async def _perform(self, attempt: Attempt, run: "_Run") -> Done | Gone:
         """Run a tool, whatever it does; in the tools' loop."""
         tool = attempt.call.tool
-        entry = self._catalogue.get(tool)
-        if entry is None:
-            return failed(f"there is no tool {tool!r} here any more. Nothing was run")
         if self._performing >= 2 * self._limits.concurrency_max:
-            return failed(f"{self._performing} runs hang past their time limit: restart this node. Nothing was run")
+            return not_begun(f"{self._performing} runs hang past their time limit: restart this node. Nothing was run")
         self._performing += 1
         try:
             with run.scope:
-                return ended(tool, await self._call(attempt, entry, run.begin), self._limits)
+                return await self._call(attempt, run)
             return failed(f"{tool} was stopped")  # nobody waits for it any more
         except ConnectionGone as gone:
             return Gone(str(gone))
@@ -237,7 +235,7 @@ class McpToolbox:
         finally:
             self._performing -= 1
 
-    async def _ask(self, attempt: Attempt, hook: Hook, scope: anyio.CancelScope) -> Done | Unknown:
+    async def _ask(self, attempt: Attempt, scope: anyio.CancelScope) -> Done | Unknown:
         """Ask a hook, whatever it does; in the tools' loop."""
         if self._performing >= 2 * self._limits.concurrency_max:
             return Unknown(f"{_HOOK} was not asked: {self._performing} runs hang past their time limit")
@@ -246,7 +244,11 @@ class McpToolbox:
         try:
             _set_current(attempt)
             with scope:
-                known = await hook(json.loads(bytes(attempt.call.arguments)))
+                known = await self._known(attempt)
+        except _NoHook:
+            return Unknown()
+        except (Unasked, ConnectionGone, Dismissed) as error:
+            return Unknown(f"{_HOOK} failed: {_text(error)}")
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling() and not self._closing:
@@ -262,12 +264,35 @@ class McpToolbox:
         done = ended(f"the reconcile hook of {attempt.call.tool}", known, self._limits)
         return done if done.status is Status.OK else Unknown(f"{_HOOK} failed: it gave no result of the tool")
 
-    async def _call(self, attempt: Attempt, entry: Entry, begin: Callable[[], None]) -> dict[str, Any]:
-        call = attempt.call
+    async def _call(self, attempt: Attempt, run: "_Run") -> Done:
+        tool = attempt.call.tool
         _set_current(attempt)
-        told = {meta.KEY: call.id.key, meta.TERM: attempt.term, meta.ATTEMPT: attempt.attempt}
-        upstream = self._upstreams[entry.server]
-        return await upstream.call(entry.own_name, json.loads(bytes(call.arguments)), told, begin)
+        arguments = json.loads(bytes(attempt.call.arguments))
+        while (found := await self._fleet.find(tool)) is not None:
+            entry, upstream = found
+            with contextlib.suppress(Dismissed):  # then its successor is found, or nobody
+                return ended(tool, await upstream.call(entry.own_name, arguments, _told(attempt), run), self._limits)
+        return not_begun(f"there is no tool {tool!r} here any more. Nothing was run")
+
+    async def _known(self, attempt: Attempt) -> dict[str, Any] | None:
+        """Return what the hook of a tool knows of a lost call; raises _NoHook if it has none."""
+        found = await self._fleet.find(attempt.call.tool)
+        if found is None:
+            raise _NoHook
+        entry, upstream = found
+        arguments = json.loads(bytes(attempt.call.arguments))
+        if isinstance(upstream.place, InProcess):
+            if (hook := upstream.place.hooks.get(entry.own_name)) is None:
+                raise _NoHook
+            return await hook(arguments)
+        if entry.reconcile is None:
+            raise _NoHook
+        return await ask_upstream(entry, self._fleet.catalogue, upstream, arguments, _told(attempt))
+
+
+def _told(attempt: Attempt) -> dict[str, Any]:
+    """Return what an upstream's tool learns of its call, in `_meta`."""
+    return {meta.KEY: attempt.call.id.key, meta.TERM: attempt.term, meta.ATTEMPT: attempt.attempt}
 
 
 def _set_current(attempt: Attempt) -> None:
@@ -284,5 +309,10 @@ def _set_current(attempt: Attempt) -> None:
 
 
 def _line(error: BaseException) -> str:
-    """Return what an error says as one line that is not too long for a reason in the log."""
+    """Return what an error says, with its kind, as one line that is not too long for a reason in the log."""
     return " ".join(described(error).split())[:_REASON_CHARS_MAX]
+
+
+def _text(error: Exception) -> str:
+    """Return what an error of ours says, as such a line."""
+    return " ".join(str(error).split())[:_REASON_CHARS_MAX]

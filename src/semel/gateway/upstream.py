@@ -4,19 +4,18 @@ Runs in the toolbox's own loop. Knows servers and their tools as they come; not 
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any
+from typing import Any, Protocol
 
-from mcp import Client, MCPError, types
-from mcp.client.session import IncomingMessage
-from mcp.types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic import RootModel
+from mcp import MCPError, types
+from pydantic import ValidationError
 
 from semel.errors import UpstreamError
-from semel.gateway.child import Child
-from semel.gateway.servers import Command, InProcess
+from semel.gateway.connection import Connection
+from semel.gateway.courier import Errand
+from semel.gateway.servers import InProcess, Place
 
 _log = logging.getLogger(__name__)
 
@@ -27,80 +26,53 @@ _RESTART_FIRST_S = 0.1
 _RESTART_MAX_S = 5.0
 """The pause before a lost server is started again; it doubles until one lives longer than the longest pause."""
 
+_RESTART_NEVER_UP_MAX_S = 30.0
+"""The longest pause for a server that has never been up: its entry is wrong, more likely than not."""
 
-class _AsItCame(RootModel[dict[str, Any]]):
-    """A result as the server gave it: the SDK checks its form, and fields that it does not know are kept."""
+_LAST_ANSWERS_S = 5.0
+"""How long calls under way may still be answered over a connection whose session the server has forgotten."""
 
 
 class ConnectionGone(Exception):
     """The server went away in the middle of a call: nobody can know whether the tool acted."""
 
 
-class _Connection:
-    """One life of the connection, and what there is to know of it."""
+class Dismissed(Exception):
+    """The server was taken out of the list, or replaced, while a call waited for it; nothing was run."""
 
-    def __init__(self, name: str, server: InProcess | Command, up: asyncio.Event) -> None:
-        self._up = up  # set while calls may use the connection
-        self.lost = False
-        self.changed = False
-        self.news = asyncio.Event()
-        served = server.server if isinstance(server, InProcess) else Child(name, server, self.lose)
-        self.child = served if isinstance(served, Child) else None
-        self.client = Client(
-            served,
-            raise_exceptions=True,  # the errors of an in-process server come with their text
-            cache=None,
-            message_handler=self.hear,
-        )
 
-    def lose(self) -> None:
-        self.lost = True
-        self.news.set()
-        self._up.clear()
+class Start(Protocol):
+    """The beginning of a run, as far as an upstream has a say in it."""
 
-    def explains(self, error: MCPError) -> bool:
-        """Return whether `error` came of the loss; a server may answer with the same code."""
-        return self.lost and error.code == types.CONNECTION_CLOSED
+    def begin(self) -> None:
+        """Note that the request leaves now; raises CancelledError if its time is over."""
+        ...
 
-    async def hear(self, message: IncomingMessage) -> None:
-        if isinstance(message, types.ToolListChangedNotification):
-            self.changed = True
-            self.news.set()
-
-    def announcements(self) -> AbstractAsyncContextManager[object]:
-        """Return what has the server announce changes, which servers of the older versions do unasked."""
-        tools = self.client.server_capabilities.tools
-        if tools is None or not tools.list_changed or self.client.protocol_version not in MODERN_PROTOCOL_VERSIONS:
-            return nullcontext()
-        return self.client.listen(tools_list_changed=True)
-
-    async def list_tools(self) -> list[dict[str, Any]]:
-        """Return all pages of the server's tools."""
-        tools: list[dict[str, Any]] = []
-        cursors: set[str | None] = {None}
-        cursor: str | None = None
-        while True:
-            params = types.PaginatedRequestParams(cursor=cursor)
-            page = await self.client.session.send_request(types.ListToolsRequest(params=params), _AsItCame)
-            tools += page.root["tools"]
-            cursor = page.root.get("nextCursor")
-            if cursor in cursors:  # the end, or a server that goes round in circles
-                return tools
-            cursors.add(cursor)
+    def withdraw(self) -> None:
+        """Note that the request did not reach the server, so that the run has not begun."""
+        ...
 
 
 class Upstream:
     """One MCP server; `keep` is its life."""
 
-    def __init__(self, name: str, server: InProcess | Command, on_change: Callable[[], None]) -> None:
+    def __init__(self, name: str, place: Place, on_change: Callable[[], None]) -> None:
         self.name = name
+        self.place = place
         self.tools: list[dict[str, Any]] = []
         """Its tools, as the last `tools/list` said."""
+        self.listed = False
+        """True once it has listed them for the first time."""
         self.instructions: str | None = None
-        self._server = server
+        self.trouble: str | None = None
+        """Why it cannot take calls just now, or why its list may be old."""
         self._on_change = on_change
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._up = asyncio.Event()
+        self._dismissed = asyncio.Event()
+        self._calls = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def keep(self, first: "asyncio.Future[None]") -> None:
         """Connect, and connect again whenever the connection is lost; tell `first` how the first time went."""
@@ -110,61 +82,119 @@ class Upstream:
             began_s = now()
             try:
                 await self._live(first)
-                _log.warning("the server %r went away", self.name)
+                self._note(f"the server {self.name!r} went away, and is started again")
             except UpstreamError as error:
+                self._note(str(error))
                 if not first.done():
                     first.set_exception(error)
-                    return
-                _log.warning("%s", error)
-            if now() - began_s > _RESTART_MAX_S:
+            if now() - began_s > _RESTART_MAX_S and self.listed:
                 pause_s = _RESTART_FIRST_S
             await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _RESTART_MAX_S)
+            pause_s = min(2 * pause_s, _RESTART_MAX_S if self.listed else _RESTART_NEVER_UP_MAX_S)
 
-    async def call(
-        self, tool: str, arguments: dict[str, Any], meta: Mapping[str, Any], begin: Callable[[], None]
-    ) -> dict[str, Any]:
-        """Return a tool's result as the server gave it, waiting first while the server is down.
-
-        `begin` is called just before the request leaves.
+    async def call(self, tool: str, arguments: dict[str, Any], meta: Mapping[str, Any], start: Start) -> dict[str, Any]:
+        """Return a tool's result as the server gave it, waiting first while the server cannot be reached.
 
         Raises:
             MCPError: the server answered with a protocol error.
             pydantic.ValidationError: it answered with something that is no result of a tool.
             ConnectionGone: it went away meanwhile.
+            Dismissed: it is not served any more, and was not reached.
         """
-        while not self._up.is_set():
-            await self._up.wait()
-        connection = self._connection
-        assert connection is not None
-        begin()
         params = types.CallToolRequestParams.model_validate({"name": tool, "arguments": arguments, "_meta": meta})
+        request = types.CallToolRequest(params=params)
+        self._calls += 1
+        self._idle.clear()
         try:
-            result = await connection.client.session.send_request(types.CallToolRequest(params=params), _AsItCame)
-        except MCPError as error:
-            if not connection.explains(error):
-                raise
-            how = "" if connection.child is None else f": it {await connection.child.ending()}"
-            raise ConnectionGone(f"the server {self.name!r} went away during the call{how}") from error
-        return result.root
+            return await self._insist(request, start)
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self._idle.set()
+
+    def dismiss(self) -> None:
+        """Let the calls under way go on, and those that wait for the server look for another."""
+        self._dismissed.set()
+
+    async def idle(self) -> None:
+        """Wait until no call is under way."""
+        while not self._idle.is_set():
+            await self._idle.wait()
 
     def kill(self) -> None:
         """Kill the server's process at once; may be called from any thread."""
-        if self._connection is not None and self._connection.child is not None:
-            self._connection.child.kill()
+        if self._connection is not None:
+            self._connection.kill()
+
+    async def _usable(self) -> None:
+        """Wait until calls may use the connection; raises Dismissed if that will not be."""
+        while not self._up.is_set():
+            if self._dismissed.is_set():
+                raise Dismissed
+            waits = [asyncio.create_task(each.wait()) for each in (self._up, self._dismissed)]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for each in waits:
+                    each.cancel()
+
+    async def _insist(self, request: types.CallToolRequest, start: Start) -> dict[str, Any]:
+        """Send a request until it has reached the server, and no further."""
+        pause_s = _RESTART_FIRST_S
+        learnt = False
+        while True:
+            await self._usable()
+            connection = self._connection
+            assert connection is not None
+            errand = Errand()
+            start.begin()
+            try:
+                result = await connection.send(request, errand)
+                self._clear()
+                return result
+            except MCPError as error:
+                if connection.wants_headers(error) and not learnt:
+                    learnt = True  # the session learns them by listing the tools
+                    start.withdraw()
+                    await connection.learn_headers()
+                    continue
+                if errand.refused is None or errand.broken is not None:
+                    raise await self._fate(connection, errand, error) from error
+            start.withdraw()
+            self._note(f"the server {self.name!r} ({self.place}) cannot be reached: {errand.refused}")
+            if errand.forgotten:
+                connection.lose()
+            if self._dismissed.is_set():
+                raise Dismissed
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _RESTART_MAX_S)
+
+    async def _fate(self, connection: Connection, errand: Errand, error: MCPError) -> Exception:
+        """Return what an error means for the call: that its server went away, or what the server said."""
+        if errand.broken is not None:
+            return ConnectionGone(f"the connection to the server {self.name!r} broke during the call: {errand.broken}")
+        if errand.said is not None:
+            return MCPError(error.code, errand.said)
+        if connection.explains(error):
+            return ConnectionGone(f"the server {self.name!r} went away during the call{await connection.ending()}")
+        return error
 
     async def _live(self, first: "asyncio.Future[None]") -> None:
         """Live through one connection, from its opening to its loss; raises UpstreamError if it cannot be opened."""
-        self._connection = connection = _Connection(self.name, self._server, self._up)
+        self._connection = connection = Connection(self.name, self.place, self._up)
         try:
-            async with asyncio.timeout(_HANDSHAKE_S) as handshake, connection.client:
+            async with asyncio.timeout(_HANDSHAKE_S) as handshake, connection:
                 await self._read_tools(connection)
                 handshake.reschedule(None)
                 self._up.set()
+                self._clear()
                 if not first.done():
                     first.set_result(None)
                 try:
                     await self._follow(connection)
+                    if connection.remote:
+                        with contextlib.suppress(TimeoutError):
+                            await asyncio.wait_for(self.idle(), _LAST_ANSWERS_S)
                 finally:
                     connection.lose()  # before the client closes, so that its calls know why
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # a server's own start may do anything
@@ -172,34 +202,61 @@ class Upstream:
         finally:
             connection.lose()
 
-    async def _follow(self, connection: _Connection) -> None:
+    async def _follow(self, connection: Connection) -> None:
         """Read the tools again whenever the server says that they have changed, until the connection is lost."""
-        async with connection.announcements():
-            while not connection.lost:
-                await connection.news.wait()
-                connection.news.clear()
-                if connection.changed and not connection.lost:
-                    connection.changed = False
-                    await self._read_tools(connection)
+        while not connection.lost:
+            await connection.news.wait()
+            connection.news.clear()
+            if connection.changed and not connection.lost:
+                connection.changed = False
+                try:
+                    async with asyncio.timeout(_HANDSHAKE_S):
+                        await self._read_tools(connection)
+                    self._clear()
+                except (MCPError, ValidationError, TimeoutError, UpstreamError) as error:
+                    if not connection.lost:
+                        self._note(
+                            f"the server {self.name!r} said that its tools have changed, and does not list them: "
+                            f"{_line(error)}. They stay as they were"
+                        )
 
-    async def _read_tools(self, connection: _Connection) -> None:
+    async def _read_tools(self, connection: Connection) -> None:
         self.tools = await connection.list_tools()
+        self.listed = True
         self.instructions = connection.client.instructions
         self._on_change()
 
-    async def _told(self, connection: _Connection, error: BaseException) -> str:
+    def _note(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            _log.warning("%s", trouble)
+            self.trouble = trouble
+
+    def _clear(self) -> None:
+        if self.trouble is not None:
+            _log.info("the server %r is there again", self.name)
+            self.trouble = None
+
+    async def _told(self, connection: Connection, error: BaseException) -> str:
         """Return what went wrong with the opening of a connection, and with which server."""
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]
-        if isinstance(self._server, InProcess):
+        if isinstance(self.place, InProcess):
             return f"the server {self.name!r} does not start: {type(error).__name__}: {error}"
-        who = f"the server {self.name!r} ({self._server})"
+        who = f"the server {self.name!r} ({self.place})"
+        if (failure := connection.failure) is not None:
+            return f"{who} cannot be reached: {failure}"
         match error:
             case TimeoutError():
-                return f"{who} did not answer within {_HANDSHAKE_S:g} s"
+                words = connection.last_words
+                return f"{who} did not answer within {_HANDSHAKE_S:g} s{f'; its last words: {words}' if words else ''}"
             case OSError():
                 return f"{who} cannot be started: {error}"
-            case MCPError(code=types.CONNECTION_CLOSED) if connection.child is not None:
-                return f"{who} {await connection.child.ending()}"
+            case MCPError(code=types.CONNECTION_CLOSED) if not connection.remote:
+                return f"{who} {(await connection.ending()).removeprefix(': it ')}"
             case _:
-                return f"{who} is no MCP server that semel can talk to: {type(error).__name__}: {error}"
+                return f"{who} is no MCP server that semel can talk to: {type(error).__name__}: {_line(error)}"
+
+
+def _line(error: BaseException) -> str:
+    """Return what an error says as one line; one of validation repeats what it was given."""
+    return " ".join(str(error).split())[:500] or type(error).__name__

@@ -10,8 +10,9 @@ from typing import TypeVar
 
 from semel.errors import LogUnavailable
 
-AGAIN_S = (0.01, 0.05, 0.2, 0.5)
-"""Waits before what got no answer is asked again; the last one stays."""
+AGAIN_S = (*[0.01] * 12, 0.05, 0.2, 0.5)
+"""Waits before what got no answer is asked again; the last one stays. They are short for about as long as a log takes
+to elect a leader of its own: each is a wait in which it may have one already."""
 SAY_EVERY_S = 10.0
 """An engine's words for one and the same outage change from second to second; that is not news."""
 

@@ -7,7 +7,6 @@ One process writes it; audit queries read it through connections of their own.
 
 import hashlib
 import json
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,6 +18,7 @@ import msgspec
 from semel.core.call import CallId, Effect, NodeId, Record, Status
 from semel.core.entry import Outcome
 from semel.core.ledger import Totals
+from semel.disk import sync
 from semel.errors import ReplicaError
 
 APPLICATION_ID = 0x53454D52
@@ -143,12 +143,8 @@ class Replica:
         what is in it, so this is all that is missing; and the folder, for the files' names.
         """
         try:
-            for path in (self.path.with_name(f"{self.path.name}-wal"), self.path.parent):
-                opened = os.open(path, os.O_RDONLY)
-                try:
-                    os.fsync(opened)
-                finally:
-                    os.close(opened)
+            sync(self.path.with_name(f"{self.path.name}-wal"))
+            sync(self.path.parent)
         except OSError as error:
             raise ReplicaError(f"this node's replica {self.path} cannot be made durable: {error.strerror}") from error
 

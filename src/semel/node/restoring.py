@@ -3,7 +3,6 @@
 Knows the order in which that is done, so that an interruption can be followed by another try; nobody serves meanwhile.
 """
 
-import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from semel.core.codec import decode_entry, encode
 from semel.core.entry import Founded, Restored
 from semel.core.ledger import Totals
+from semel.disk import sync
 from semel.errors import Conflict, ReplicaError, UsageError
 from semel.log.protocol import Log
 from semel.node.place import Place
@@ -82,10 +82,6 @@ def _put(snapshot: Snapshot, place: Place) -> None:
         return
     try:
         snapshot.path.rename(place.replica)
-        folder = os.open(place.folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(place.folder)
     except OSError as error:
         raise ReplicaError(f"{place.replica} cannot be written: {error.strerror}") from error

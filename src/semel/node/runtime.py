@@ -274,7 +274,7 @@ class Runtime:
 
     def _remarks(self) -> list[str]:
         held = self._trimmer.held if self._decider.leads else None
-        return self.remarks if held is None else [*self.remarks, held]
+        return [*self.remarks, *self.toolbox.remarks(), *([] if held is None else [held])]
 
     # What peers say (a `Listener`).
 
@@ -450,8 +450,10 @@ class Runtime:
 
     def _durable_elsewhere(self) -> list[int]:
         """Return what the other live nodes have on their disks; a beat that this node never saw change proves none."""
-        at, members = now(), self._members
-        seen = ((node, beat) for node, beat in members.others() if members.age_s(node.name, at.s) is not None)
+        at = now()
+        seen = (
+            (node, beat) for node, beat in self._members.others() if self._members.age_s(node.name, at.s) is not None
+        )
         return [beat.durable for node, beat in seen if self._decider.alive(node, at)]
 
     async def _pulse(self) -> None:

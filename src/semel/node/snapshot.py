@@ -5,7 +5,6 @@ Knows how one is made, kept for those who ask, and checked; not how it travels o
 
 import asyncio
 import hashlib
-import os
 import shutil
 import sqlite3
 import time
@@ -17,6 +16,7 @@ from typing import Self
 import msgspec
 
 from semel.core.ledger import Totals
+from semel.disk import sync
 from semel.errors import ReplicaError
 from semel.node.replica import APPLICATION_ID, FORMAT
 
@@ -53,8 +53,7 @@ class Snapshot:
                 left_over.unlink(missing_ok=True)
             with closing(sqlite3.connect(f"{replica.resolve().as_uri()}?mode=ro", uri=True)) as connection:
                 connection.execute("VACUUM INTO ?", (str(unfinished),))
-            with unfinished.open("rb") as file:
-                os.fsync(file.fileno())
+            sync(unfinished)
             unfinished.replace(into)
         except (sqlite3.Error, OSError) as error:
             with suppress(OSError):

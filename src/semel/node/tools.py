@@ -68,6 +68,10 @@ class Toolbox(Protocol):
         """
         ...
 
+    def remarks(self) -> Sequence[str]:
+        """Return what an operator should know of the tools as they stand: servers that are down, what is misnamed."""
+        ...
+
     def examine(self, tool: str, arguments: Mapping[str, Any]) -> Spec:
         """Return how a call would be run.
 

@@ -17,10 +17,11 @@ from semel.log.etcd.keys import Keys, position_of, position_value
 from semel.log.etcd.reader import PAGE_ATTEMPT_S, PAGE_S, PIECES_AT_ONCE, Reader
 from semel.log.etcd.tails import KnownTail
 
-PATIENCE_S = (0.15, 0.15, 0.15, 0.15, 0.15, 0.3, 0.6, 1.2, 2.4, 3.0)
+PATIENCE_S = (*[0.06] * 12, 0.2, 0.4, 0.8, 1.6, 3.0)
 """How long one proposal waits for its answer, and the next ones. While etcd elects a leader, it loses proposals without
 a word: only another one tells that there is a leader again. So they come fast for as long as an election takes, and
-then slower, because an etcd that is slow must not be asked for ever in vain."""
+then slower, because an etcd that is slow must not be asked for ever in vain. (With 0.15 s instead of 0.06 s the median
+time without appends after a kill of etcd's leader was 500 ms instead of 375 ms, 24 and 30 kills.)"""
 SLOWER_THAN_USUAL = 4
 FORGET = 0.95
 """An etcd whose answers take longer than that, its disk being slow, is given so many times the slowest of late."""

@@ -8,6 +8,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+from semel.disk import sync
 from semel.errors import LogDamaged, LogForeign, LogNewer, LogReadOnly, LogUnavailable
 from semel.log.sqlite.faults import primary_code
 
@@ -33,15 +34,7 @@ def make_folder(folder: Path) -> None:
         return
     make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+    sync(folder.parent)
 
 
 def check_writable(path: Path) -> None:

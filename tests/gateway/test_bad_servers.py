@@ -1,0 +1,130 @@
+"""Servers that break the protocol: the others are served on, and what is wrong is said."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from semel.core.call import Status
+from semel.errors import UnknownTool, UpstreamError
+from semel.gateway import child, connection
+from semel.gateway import upstream as upstream_module
+from semel.gateway.catalogue import Catalogue, make_entry
+from semel.node.tools import Done, Gone
+
+from .conftest import Write
+from .fakes import attempt, text
+from .test_upstream import BAD, toolbox, until
+
+pytestmark = pytest.mark.anyio
+
+
+def bad(mode: str, *more: str) -> dict[str, Any]:
+    return {"command": sys.executable, "args": [str(Path(__file__).with_name("bad_server.py")), mode, *more]}
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("mute", "did not answer within 3 s"),
+        ("garbage", "did not answer within 3 s; its last words: "),
+        ("endless", "its list of tools has more than 5 pages"),
+        ("unlisted", "is no MCP server that semel can talk to: "),
+    ],
+)
+async def test_a_server_that_cannot_be_opened_is_named_while_the_others_are_served(
+    write: Write, monkeypatch: pytest.MonkeyPatch, mode: str, said: str
+) -> None:
+    monkeypatch.setattr(upstream_module, "_HANDSHAKE_S", 3)
+    monkeypatch.setattr(connection, "PAGES_MAX", 5)
+    async with toolbox(write, bad=bad(mode), good=bad("good")) as box:
+        (remark,) = box.remarks()
+        assert remark.startswith("the server 'bad' (")
+        assert said in remark
+        assert text(await box.run(attempt("good_a"))) == "done"
+        with pytest.raises(UnknownTool, match=r"Not up here yet: bad\."):
+            box.examine("bad_a", {})
+        end = await box.run(attempt("bad_a", timeout_s=0.2))  # as after the death of a node on which it was up
+        assert "bad_a never started" in text(end)
+    with pytest.raises(UpstreamError, match="the server 'bad'"):
+        async with toolbox(write, bad=bad(mode)):
+            pass
+
+
+async def test_an_answer_to_another_question_is_none_and_is_said(
+    write: Write, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with toolbox(write, bad=bad("wrong_id")) as box:
+        end = await box.run(attempt("a", timeout_s=0.5))
+        assert isinstance(end, Done)
+        assert end.status is Status.TIMED_OUT
+        assert text(await box.run(attempt("change"))) == "done"
+    said = capfd.readouterr().err
+    assert said.count("[bad] answered what it was not asked: ") == 2
+    assert "4711" in said
+
+
+async def test_a_line_beyond_all_measure_ends_the_connection_and_its_calls_are_lost(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "_LINE_BYTES_MAX", 100_000)
+    async with toolbox(write, bad=bad("huge")) as box:
+        end = await box.run(attempt("a"))
+        assert isinstance(end, Gone)
+        assert "a message is longer than semel takes" in end.reason
+        assert text(await box.run(attempt("change"))) == "done"
+
+
+async def test_a_server_that_dies_in_the_middle_of_its_answer_leaves_the_call_open(write: Write) -> None:
+    async with toolbox(write, bad=bad("halfway")) as box:
+        end = await box.run(attempt("a"))
+        assert isinstance(end, Gone)
+        assert "exited with code 3" in end.reason
+        assert text(await box.run(attempt("change"))) == "done"
+
+
+async def test_a_result_that_is_none_is_an_error_that_says_that_the_tool_ran(write: Write) -> None:
+    async with toolbox(write, bad=bad("no_result")) as box:
+        end = await box.run(attempt("a"))
+        assert isinstance(end, Done)
+        assert end.status is Status.ERROR
+        assert "a ran, and what its server answered is no result of a tool" in text(end)
+
+
+async def test_of_two_tools_with_one_name_neither_is_served(write: Write) -> None:
+    async with toolbox(write, bad=bad("twice")) as box:
+        assert [tool["name"] for tool in box.tools()] == ["a"]
+        (remark,) = box.remarks()
+        assert remark.startswith("two tools are named 'b': ")
+    async with toolbox(write, bad=bad("repeats")) as box:  # the same one twice is one
+        assert [tool["name"] for tool in box.tools()] == ["a"]
+        assert box.remarks() == []
+
+
+def test_tools_of_two_servers_whose_names_meet_are_not_guessed_at() -> None:
+    first = make_entry("x", {"name": "a_b", "inputSchema": {}}, prefix="x_")
+    second = make_entry("x_a", {"name": "b", "inputSchema": {}}, prefix="x_a_")
+    catalogue = Catalogue([first, second, make_entry("x", {"name": "c", "inputSchema": {}}, prefix="x_")])
+    assert [tool["name"] for tool in catalogue.definitions] == ["x_c"]
+    (remark,) = catalogue.remarks
+    assert remark.startswith("two tools are named 'x_a_b': 'a_b' of the server 'x' and 'b' of the server 'x_a'")
+
+
+async def test_a_list_that_breaks_leaves_the_tools_and_the_calls_as_they_were(write: Write, tmp_path: Path) -> None:
+    async with toolbox(write, bad=bad("changes", str(tmp_path / "changed"))) as box:
+        before = box.tools()
+        assert text(await box.run(attempt("change"))) == "done"
+        await until(lambda: bool(box.remarks()), "it is said")
+        assert "said that its tools have changed, and does not list them" in box.remarks()[0]
+        assert box.tools() == before
+        assert text(await box.run(attempt("a"))) == "done"
+
+
+async def test_tools_that_change_while_calls_run_do_not_harm_them(write: Write, tmp_path: Path) -> None:
+    async with toolbox(write, bad=BAD) as box:
+        running = asyncio.create_task(box.run(attempt("wait_a_little")))
+        await box.run(attempt("grow"))
+        await until(lambda: any(tool["name"] == "pid_again" for tool in box.tools()), "the list was read again")
+        assert text(await running) == "done"
