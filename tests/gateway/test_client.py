@@ -216,6 +216,14 @@ async def test_a_call_that_may_have_run_says_so_and_names_its_key() -> None:
     assert f"Retrying with the key {backend.asked[0].key!r} is safe" in str(caught.value)
 
 
+async def test_who_holds_a_call_for_long_is_asked_less_and_less_often() -> None:
+    backend = FakeBackend(held=asyncio.Event())
+    async with serving(backend) as url, semel.connect(url, timeout_s=3.0, attempt_timeout_s=0.1) as client:
+        with pytest.raises(Undecided):
+            await client.call("add", {})
+    assert len(backend.asked) <= 6  # and not as often as a tenth of a second fits into the time
+
+
 async def test_what_a_node_had_said_is_told_although_it_held_the_last_attempt_to_the_end() -> None:
     class RefusesOnce(FakeBackend):
         async def call(self, *args: Any, **options: Any) -> Reply:

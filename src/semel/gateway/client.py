@@ -54,7 +54,8 @@ def connect(
         urls: one URL or several, or lists of them: "http://127.0.0.1:8420", with or without /mcp.
         caller: who asks, for the audit; the same key of two callers names two calls.
         timeout_s: how long a call may take over all its retries.
-        attempt_timeout_s: how long one node may take before the next is asked, with the same key.
+        attempt_timeout_s: how long one node may take before the next is asked, with the same key; twice as long each
+            time that all were asked and one was silent.
         connect_timeout_s: how long there may be nobody at all to connect to before a call fails.
     """
     flat = [url for each in urls for url in ([each] if isinstance(each, str) else each)]
@@ -270,19 +271,21 @@ class Client:
         deadline = begun + limit_s
         failures = _Failures()
         candidates = list(self._endpoints)
-        pause_s = _PAUSE_FIRST_S
+        pause_s, attempt_s = _PAUSE_FIRST_S, self._attempt_timeout_s
         while candidates:
+            silent = False
             for endpoint in candidates:
                 left_s = deadline - now()
                 if left_s <= 0 or now() - heard > self._connect_timeout_s:
                     raise failures.summed_up(now() - begun, key)
                 try:
-                    async with asyncio.timeout(min(left_s, self._attempt_timeout_s)):
+                    async with asyncio.timeout(min(left_s, attempt_s)):
                         value = await ask(endpoint)
                 except (CallError, UsageError):
                     raise
                 except (TimeoutError, Unreachable, NotANode, SemelError) as error:
                     failures.add(endpoint, error)
+                    silent = silent or isinstance(error, TimeoutError)
                     heard = heard if isinstance(error, NotConnected) else now()
                 else:
                     self._prefer(endpoint)
@@ -291,6 +294,8 @@ class Client:
             candidates = [each for each in candidates if each.url not in failures.for_good]
             await asyncio.sleep(max(0.0, min(pause_s * random.uniform(0.5, 1.0), deadline - now())))
             pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+            if silent:  # a node that holds its calls through an outage is not helped by the same calls again and again
+                attempt_s *= 2
         raise failures.no_node_left(key)
 
     def _prefer(self, endpoint: Endpoint) -> None:
