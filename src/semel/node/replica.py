@@ -109,8 +109,8 @@ class Replica:
             yield
         except sqlite3.DatabaseError as error:
             raise ReplicaError(
-                f"this node's replica {self.path} cannot be used: {error}. Nothing is lost, the log has it all: mend "
-                "the disk, or move the replica away and it is made anew from the log; then start the node again"
+                f"this node's replica {self.path} cannot be used: {error}. Nothing is lost: mend the disk, or "
+                "move the replica away, and it is made anew from the log or a peer's; then start the node again"
             ) from error
 
     def totals(self) -> Totals | None:

@@ -52,6 +52,7 @@ class Snapshot:
             for left_over in (unfinished, journal):
                 left_over.unlink(missing_ok=True)
             with closing(sqlite3.connect(f"{replica.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+                _check_kind(connection, replica)
                 connection.execute("VACUUM INTO ?", (str(unfinished),))
             sync(unfinished)
             unfinished.replace(into)
@@ -73,12 +74,7 @@ class Snapshot:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
-                (application,) = connection.execute("PRAGMA application_id").fetchone()
-                (version,) = connection.execute("PRAGMA user_version").fetchone()
-                if application != APPLICATION_ID:
-                    raise ReplicaError(f"{path} is no snapshot or backup of semel")
-                if version > FORMAT:
-                    raise ReplicaError(f"{path} has format {version}, newer than {FORMAT}: upgrade semel on this node")
+                _check_kind(connection, path)
                 (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
                 state = connection.execute("SELECT totals, last_entry FROM state").fetchone()
         except (sqlite3.Error, OSError) as error:
@@ -86,6 +82,19 @@ class Snapshot:
         if found != "ok" or state is None:
             raise ReplicaError(f"{path} is damaged: {found if found != 'ok' else 'it does not say what it stands for'}")
         return cls(path, msgspec.json.decode(state[0], type=Totals), state[1], digest)
+
+
+def _check_kind(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise a ReplicaError for a file that is no replica, or of a newer semel."""
+    try:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise ReplicaError(f"{path} is no replica or backup of semel: {error}") from error
+    if application != APPLICATION_ID:
+        raise ReplicaError(f"{path} is no replica or backup of semel")
+    if version > FORMAT:
+        raise ReplicaError(f"{path} has format {version}, newer than {FORMAT}: upgrade semel on this node")
 
 
 class Shelf:
