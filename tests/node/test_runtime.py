@@ -434,49 +434,44 @@ async def test_a_call_that_a_drain_does_not_wait_for_may_have_run_and_nobody_say
             await asking
 
 
+class Unwritable(MemoryLog):
+    """A log that takes no append while there is `trouble`."""
+
+    trouble: str | None = None
+
+    async def append(self, after: int, entries: Sequence[bytes]) -> int:
+        if self.trouble is not None:
+            raise LogUnavailable(self.trouble)
+        return await super().append(after, entries)
+
+
 async def test_a_log_that_is_out_of_reach_is_said_and_the_append_is_proposed_again(tmp_path: Path) -> None:
-    class Full(MemoryLog):
-        full = False
-
-        async def append(self, after: int, entries: Sequence[bytes]) -> int:
-            if self.full:
-                raise LogUnavailable("the disk is full")
-            return await super().append(after, entries)
-
-    log = Full()
+    log = Unwritable()
     async with cluster(tmp_path, log) as c:
         node = await c.start("n1")
         await until(lambda: node.readiness() is None, "n1 leads")
-        log.full = True
+        log.trouble = "the disk is full"
         asking = asyncio.create_task(node.call("work", {}, key="k", caller="shop"))
         await until(lambda: node.readiness() == "the disk is full", "the trouble is said")
         assert node.status()["warnings"] == ["the disk is full"]
-        log.full = False
+        log.trouble = None
         assert (await asyncio.wait_for(asking, 10)).record.status is Status.OK
         await until(lambda: node.readiness() is None, "the trouble is over")
 
 
 async def test_a_call_that_could_not_be_logged_in_time_is_told_why(tmp_path: Path) -> None:
-    class Lost(MemoryLog):
-        lost = False
-
-        async def append(self, after: int, entries: Sequence[bytes]) -> int:
-            if self.lost:
-                raise LogUnavailable("no quorum: 1 of 3 members reachable")
-            return await super().append(after, entries)
-
-    log = Lost()
+    log = Unwritable()
     async with cluster(tmp_path, log) as c:
         node = await c.start("n1", hold_s=0.2)
         await until(lambda: node.readiness() is None, "n1 leads")
-        log.lost = True
+        log.trouble = "no quorum: 1 of 3 members reachable"
         first = asyncio.create_task(node.call("work", {}, key="proposed", caller="shop"))
         await until(lambda: node.trouble is not None, "the trouble is noticed")
         with pytest.raises(Busy, match=r"no quorum: 1 of 3 members reachable: .*Nothing was run; retrying .* is safe"):
             await node.call("work", {}, key="waiting", caller="shop")
         with pytest.raises(Undecided, match=r"no quorum: 1 of 3 members reachable: .*may yet run"):
             await first
-        log.lost = False
+        log.trouble = None
 
 
 async def test_a_node_of_another_cluster_is_refused(tmp_path: Path) -> None:
@@ -699,26 +694,18 @@ async def test_the_leader_trims_what_two_replicas_hold_durably_and_keeps_a_tail(
 
 
 async def test_a_read_is_answered_while_the_log_cannot_be_written_and_logged_later(tmp_path: Path) -> None:
-    class Lost(MemoryLog):
-        lost = False
-
-        async def append(self, after: int, entries: Sequence[bytes]) -> int:
-            if self.lost:
-                raise LogUnavailable("no quorum")
-            return await super().append(after, entries)
-
-    log = Lost()
+    log = Unwritable()
     async with cluster(tmp_path, log) as c:
         node = await c.start("n1", Tools(effect=Effect.READ))
         await until(lambda: node.readiness() is None, "n1 leads")
-        log.lost = True
+        log.trouble = "no quorum"
         unkeyed = await node.call("work", {}, key=None, caller="shop")
         made = await node.call("work", {}, key="made", caller="shop", made=True)
         assert (unkeyed.record.position, made.record.position) == (0, 0)
         keyed = asyncio.create_task(node.call("work", {}, key="chosen", caller="shop"))
         await until(lambda: node.trouble == "no quorum", "the trouble is said")
         assert not keyed.done()
-        log.lost = False
+        log.trouble = None
         assert (await keyed).record.position > 0
         await until(lambda: node.status()["calls"] == 3, "all of them are in the log")
 
