@@ -31,7 +31,7 @@ from semel.gateway.target import Target, load_target, split_target
 from semel.gateway.toolbox import McpToolbox
 from semel.log.engines import hosts_of, open_log
 from semel.log.protocol import Log
-from semel.node.backend import Reply
+from semel.node.backend import Details, Reply
 from semel.node.departure import Departure
 from semel.node.peers import MESSAGE_BYTES_MAX
 from semel.node.place import take_place
@@ -307,9 +307,12 @@ class _Door:
         caller: str,
         client: str = "",
         made: bool = False,
+        details: Details | None = None,
     ) -> Reply:
         """Run a call once and return how it stands."""
-        return await self.runtime.call(tool, arguments, key=key, caller=caller, client=client, made=made)
+        return await self.runtime.call(
+            tool, arguments, key=key, caller=caller, client=client, made=made, details=details
+        )
 
     def readiness(self) -> str | None:
         """Return None if the node can take calls, else why not."""

@@ -16,7 +16,7 @@ from semel.core.limits import Limits
 from semel.errors import SemelError, UnknownTool
 from semel.gateway.target import load_target
 from semel.gateway.toolbox import McpToolbox
-from semel.node.backend import Reply
+from semel.node.backend import Details, Reply
 from semel.node.tools import Attempt, Done, Gone
 
 ADD = {
@@ -36,6 +36,7 @@ class Asked:
     caller: str
     client: str
     made: bool = False
+    details: Details | None = None
 
 
 @dataclass
@@ -68,8 +69,9 @@ class FakeBackend:
         caller: str,
         client: str = "",
         made: bool = False,
+        details: Details | None = None,
     ) -> Reply:
-        self.asked.append(Asked(tool, dict(arguments), key, caller, client, made))
+        self.asked.append(Asked(tool, dict(arguments), key, caller, client, made, details))
         if self.error is not None:
             raise self.error
         if tool not in [each["name"] for each in self.shown]:

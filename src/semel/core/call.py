@@ -14,6 +14,8 @@ import rfc8785
 from semel.core.limits import Limits
 from semel.errors import BadArguments, BadKey, TooLarge
 
+NO_META = msgspec.Raw(b"{}")
+
 JSON_INTEGER_MAX = 2**53 - 1
 """RFC 8785 spells numbers as IEEE doubles; integers past this would lose digits, so they are marked and kept exact."""
 
@@ -38,10 +40,12 @@ class Status(enum.StrEnum):
     ERROR = "error"
     CANCELLED = "cancelled"
     TIMED_OUT = "timed_out"
+    INPUT_REQUIRED = "input_required"
+    """The end of a round: the tool asks for more, and the next round of the call brings it."""
 
     @property
     def final(self) -> bool:
-        """True if this is an outcome, which nothing changes any more."""
+        """True if this is an outcome (of a call or of one of its rounds), which nothing changes any more."""
         return self not in (Status.RUNNING, Status.IN_DOUBT)
 
 
@@ -56,18 +60,24 @@ class NodeId(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
 
 
 class CallId(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What makes two requests one call."""
+    """What makes two requests one call; of a call in rounds, one round of it.
+
+    A tool that asks its caller for more ends its round with what it asks for, and the caller's answers begin the next.
+    """
 
     caller: str
     key: str
+    round: int = 1
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One request to run a tool.
 
-    `arguments` is a JSON object as it came; `digest` is `digest_of(tool, arguments)`; `request` names the one
+    `arguments` is a JSON object as it came; `digest` is `digest_of(tool, arguments, answers)`; `request` names the one
     request that this is, so that the answer can say whether it caused the execution; `client` is what the
-    client program calls itself, for the audit alone.
+    client program calls itself, for the audit alone. `meta` is a JSON object: what the request says in `_meta` that
+    the tool may learn, such as its trace context. `answers` is what a round after the first brings, as a JSON object:
+    the tool's own `requestState`, and the `inputResponses` to what it asked for.
     """
 
     id: CallId
@@ -76,6 +86,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     digest: str
     request: str
     client: str = ""
+    meta: msgspec.Raw = NO_META
+    answers: msgspec.Raw | None = None
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +132,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     forgotten: bool = False
     reconciled: bool = False
+    meta: msgspec.Raw = NO_META
+    answers: msgspec.Raw | None = None
 
     @property
     def call(self) -> Call:
@@ -131,6 +145,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
             digest=self.digest,
             request=self.request,
             client=self.client,
+            meta=self.meta,
+            answers=self.answers,
         )
 
     @property
@@ -174,17 +190,20 @@ def encode_arguments(arguments: dict[str, Any], limits: Limits) -> msgspec.Raw:
     return msgspec.Raw(encoded)
 
 
-def digest_of(tool: str, arguments: dict[str, Any]) -> str:
+def digest_of(tool: str, arguments: dict[str, Any], answers: dict[str, Any] | None = None) -> str:
     """Return the SHA-256 (hex) over the canonical form of a tool's name and its arguments (RFC 8785).
+
+    Of a round after the first, what it brings counts, too.
 
     Raises:
         BadArguments: they are nested too deeply to be read by anybody.
     """
+    given: list[Any] = [tool, arguments] if answers is None else [tool, arguments, answers]
     try:
         try:
-            canonical = rfc8785.dumps([tool, arguments])
+            canonical = rfc8785.dumps(given)
         except rfc8785.IntegerDomainError:
-            canonical = rfc8785.dumps([tool, _exact(arguments), "with integers in digits"])
+            canonical = rfc8785.dumps([*_exact(given), "with integers in digits"])
     except RecursionError as error:
         raise BadArguments("the arguments are nested too deeply. Nothing was run") from error
     return hashlib.sha256(canonical).hexdigest()

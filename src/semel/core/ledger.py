@@ -262,6 +262,8 @@ def _record(entry: Intent | Read, **standing: Any) -> Record:
         digest=call.digest,
         request=call.request,
         client=call.client,
+        meta=call.meta,
+        answers=call.answers,
         timeout_s=entry.timeout_s,
         term=entry.term,
         attempt=1,

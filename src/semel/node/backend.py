@@ -1,7 +1,7 @@
 """What the door may ask of a node: take a call, show the tools, say how it stands. Implemented by `node.Node`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from semel.core.call import Record
@@ -13,6 +13,19 @@ class Reply:
 
     record: Record
     replayed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """What else a request says of its call.
+
+    `meta` is what of its `_meta` the tool may learn. `round` counts the rounds of the call from 1; one after the first
+    brings `answers`: the tool's `requestState`, and the `inputResponses` to what it asked for.
+    """
+
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    round: int = 1
+    answers: Mapping[str, Any] | None = None
 
 
 class Backend(Protocol):
@@ -31,6 +44,7 @@ class Backend(Protocol):
         caller: str,
         client: str = "",
         made: bool = False,
+        details: Details | None = None,
     ) -> Reply:
         """Run a call once and return how it stands; a key is made for it if `key` is None.
 

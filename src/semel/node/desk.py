@@ -9,7 +9,7 @@ from typing import Any
 from semel.core.call import Call, CallId, NodeId, check_key, digest_of, encode_arguments
 from semel.core.limits import Limits
 from semel.errors import Busy, SemelError
-from semel.node.backend import Reply
+from semel.node.backend import Details, Reply
 
 
 class Desk:
@@ -25,7 +25,9 @@ class Desk:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def call_of(self, tool: str, arguments: dict[str, Any], key: str | None, caller: str, client: str) -> Call:
+    def call_of(
+        self, tool: str, arguments: dict[str, Any], key: str | None, caller: str, client: str, details: Details
+    ) -> Call:
         """Return the call that a request means, and name the request; a key is made if there is none.
 
         Raises:
@@ -35,14 +37,17 @@ class Desk:
         check_key(key, self._limits)
         check_key(caller, self._limits, "caller's name")
         encoded = encode_arguments(arguments, self._limits)
+        answers = None if details.answers is None else dict(details.answers)
         self._requests += 1
         return Call(
-            id=CallId(caller, key),
+            id=CallId(caller, key, details.round),
             tool=tool,
             arguments=encoded,
-            digest=digest_of(tool, arguments),
+            digest=digest_of(tool, arguments, answers),
             request=f"{self._me}/{self._requests}",
             client=client,
+            meta=encode_arguments(dict(details.meta), self._limits),
+            answers=None if answers is None else encode_arguments(answers, self._limits),
         )
 
     @contextmanager

@@ -62,7 +62,7 @@ from semel.errors import (
     by_code,
 )
 from semel.log.protocol import Log
-from semel.node.backend import Reply
+from semel.node.backend import Details, Reply
 from semel.node.catchup import CatchUp, Fetch
 from semel.node.desk import Desk
 from semel.node.fit import check_fit
@@ -235,9 +235,10 @@ class Runtime:
         caller: str,
         client: str = "",
         made: bool = False,
+        details: Details | None = None,
     ) -> Reply:
         """Run a call once and return how it stands; see `Backend.call`."""
-        call = self._desk.call_of(tool, dict(arguments), key, caller, client)
+        call = self._desk.call_of(tool, dict(arguments), key, caller, client, details or Details())
         if self.failed.done():
             raise self.failed.result()
         with self._desk.ticket(call) as (ticket, answer):
