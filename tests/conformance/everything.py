@@ -176,7 +176,7 @@ def tool(*, task: str | None = None, schema: dict[str, Any] | None = None, **pro
         TOOLS[name] = Entry(
             types.Tool(
                 name=name,
-                description=(run.__doc__ or "").strip(),
+                description=(run.__doc__ or "").partition("\n")[0],
                 input_schema=schema or listed,
                 execution=types.ToolExecution(task_support=task) if task else None,
             ),
@@ -511,10 +511,13 @@ async def protocol_error_job(asked: Asked) -> Given:
     raise MCPError(types.INTERNAL_ERROR, "the job broke off")
 
 
-@tool(task="optional", filename="string")
+@tool(task="optional", schema={"type": "object", "properties": {"filename": {"type": "string"}}})
 async def confirm_delete(asked: Asked) -> Given:
-    """Ask to confirm; as a task, after the task was made."""
-    name = asked.arguments["filename"]
+    """Ask to confirm; as a task, after the task was made.
+
+    Where tools are listed by name it is the first, and some scenarios call the first without arguments.
+    """
+    name = asked.arguments.get("filename", "all")
     answers = await asked.ask({"confirm": elicitation(f"Delete {name}?", ("confirm",), confirm={"type": "boolean"})})
     return f"Deleted {name}" if (answers["confirm"].content or {}).get("confirm") else f"Kept {name}"
 

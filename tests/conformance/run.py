@@ -71,10 +71,17 @@ class Required:
         return tuple(name for name, reason in self.unscored.items() if reason == "extension")
 
 
-async def failures(suite: Suite, url: str, version: str, scenarios: Sequence[str] = ()) -> dict[str, list[str]]:
-    """Return the failed checks of each scenario that ran; of one that passes there are none."""
-    found = await results(suite, url, version, scenarios)
-    return {it.scenario: [failed.check for failed in it.failed] for it in found}
+def shortfalls(found: Sequence[Result]) -> dict[str, list[str]]:
+    """Return what failed or was warned of in each scenario where something was.
+
+    This is more than the suite asks. Some of its scenarios warn of whatever goes wrong, and so pass on a server that is
+    not even there.
+    """
+    return {
+        it.scenario: [f"{each.check}: {each.message}" for each in (*it.failed, *it.warned)]
+        for it in found
+        if it.failed or it.warned
+    }
 
 
 async def results(suite: Suite, url: str, version: str, scenarios: Sequence[str] = ()) -> list[Result]:
