@@ -1,7 +1,7 @@
 """The MCP server that the conformance suite's scenarios ask for: their tools, resources and prompts, by their names.
 
 One file that stands alone, so that it can be served by semel (`semel serve everything.py`) or by itself
-(`python everything.py PORT`), which shows what the SDK passes without semel.
+(`python everything.py PORT`), which shows what the SDK passes without semel. Without a port it speaks over stdio.
 
 Whatever asks the client for something asks in the era's own way: with a request on the back-channel after a handshake,
 with an `InputRequiredResult` in 2026-07-28.
@@ -21,6 +21,7 @@ from mcp.server import Server
 from mcp.server.caching import CacheHint
 from mcp.server.context import ServerRequestContext
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
+from mcp.server.stdio import stdio_server
 from mcp.server.subscriptions import (
     InMemorySubscriptionBus,
     ListenHandler,
@@ -739,5 +740,14 @@ def build() -> Server[Any]:
 
 server = build()
 
+
+async def over_stdio() -> None:
+    async with stdio_server() as (reading, writing):
+        await server.run(reading, writing, server.create_initialization_options())
+
+
 if __name__ == "__main__":
-    uvicorn.run(server.streamable_http_app(), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+    if len(sys.argv) > 1:
+        uvicorn.run(server.streamable_http_app(), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+    else:
+        asyncio.run(over_stdio())
