@@ -6,7 +6,7 @@ Knows the canonical form of arguments (RFC 8785) and what a key may look like; k
 import enum
 import hashlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import rfc8785
@@ -15,6 +15,11 @@ from semel.core.limits import Limits
 from semel.errors import BadArguments, BadKey, TooLarge
 
 NO_META = msgspec.Raw(b"{}")
+
+if TYPE_CHECKING:
+    RawOrLeftOut: TypeAlias = msgspec.Raw | None
+else:  # msgspec reads `Raw | None` as null and nothing else; the field is left out of the JSON if it is None
+    RawOrLeftOut: TypeAlias = msgspec.Raw
 
 JSON_INTEGER_MAX = 2**53 - 1
 """RFC 8785 spells numbers as IEEE doubles; integers past this would lose digits, so they are marked and kept exact."""
@@ -80,7 +85,7 @@ class CallId(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
         return CallId(self.caller, self.key, self.round + 1)
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One request to run a tool.
 
     `arguments` is a JSON object as it came; `digest` is `digest_of(tool, arguments, answers)`; `request` names the one
@@ -97,7 +102,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     request: str
     client: str = ""
     meta: msgspec.Raw = NO_META
-    answers: msgspec.Raw | None = None
+    answers: RawOrLeftOut = None
 
     @property
     def payload_bytes(self) -> int:

@@ -317,8 +317,7 @@ class DictArchive:
         last: dict[tuple[str, str], Record] = {}
         for record in self.records.values():
             whose = record.id.caller, record.id.key
-            if whose not in last or last[whose].id.round < record.id.round:
-                last[whose] = record
+            last[whose] = max(last.get(whose, record), record, key=lambda it: it.id.round)
         for record in list(self.records.values()):
             end = last[record.id.caller, record.id.key]
             if not end.status.final:

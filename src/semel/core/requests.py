@@ -113,7 +113,8 @@ class Requests:
         elif known is None and backlog:
             self._out.append(Deny(given.ticket, backlogged(standing.me, backlog)))
         else:
-            waiting = self._waiting[call.id] = _Waiting(call, given.spec, now.s, own=True, keyed=given.keyed)
+            keyed = given.keyed or call.id.round > 1  # its client was told the key that was made
+            waiting = self._waiting[call.id] = _Waiting(call, given.spec, now.s, own=True, keyed=keyed)
             self._attach(given.ticket, waiting, call.request)
             self._confirm(waiting)
             self._route(waiting, now)
@@ -277,7 +278,7 @@ class Requests:
     def go_on(self, record: Record, now: Now) -> None:
         """Set the next round of a call on its way, if it came here before this node knew how the last one ended."""
         waiting = self._waiting.get(record.id.after)
-        if waiting is not None:
+        if waiting is not None and record.status.final:
             self._route(waiting, now)
 
     def tell_unlogged(self, reads: Iterable[Read]) -> None:
