@@ -152,7 +152,7 @@ class Node:
             raise
 
     async def _start(self) -> None:
-        toolbox = McpToolbox(_target(self._target), self._limits)
+        toolbox = self._make_toolbox()
         await toolbox.start()
         self._parts.push_async_callback(toolbox.close)
 
@@ -170,7 +170,7 @@ class Node:
         door = self._door = _Door(toolbox, self.departure)
         routes = [*api_routes(door, place.replica, door), snapshot_route(shelf)]
         host, ports = _address(self._listen)
-        app = make_app(self._server(), door.readiness, routes=routes, hosts=[host, *self._advertised_hosts()])
+        app = make_app(self._mcp(), door.readiness, routes=routes, hosts=[host, *self._advertised_hosts()])
         port = await self._serve(app, host, ports)
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         self.advertised = self.advertised or await url_for_peers(host, port, local=log.local)
@@ -250,6 +250,14 @@ class Node:
     async def serve_stdio(self, wire: Wire) -> None:
         """Serve MCP over stdin and stdout, too, until the client closes its end."""
         await serve_stdio(self._server(), wire)
+
+    def _make_toolbox(self) -> McpToolbox:
+        """Return what runs the tools."""
+        return McpToolbox(_target(self._target), self._limits)
+
+    def _mcp(self) -> Any:
+        """Return the MCP server for the node's own port, None if it is to have none."""
+        return self._server()
 
     def _server(self) -> Any:
         assert self._door is not None

@@ -36,18 +36,26 @@ _IDLE_S = 75
 
 
 def make_app(
-    server: Server[Any],
+    server: Server[Any] | None,
     readiness: Callable[[], str | None],
     *,
     routes: Sequence[BaseRoute] = (),
     hosts: Collection[str] = (),
 ) -> Starlette:
-    """Return the ASGI app of a node: /mcp, /healthz, /readyz and `routes`.
+    """Return the ASGI app of a node: /mcp (unless there is no server for it), /healthz, /readyz and `routes`.
 
     It answers to the loopback names, to IP addresses, to this machine's name, and to `hosts`.
     Each request stands for itself, in the older protocol versions too: no session ties a client to this node.
     """
-    sessions = StreamableHTTPSessionManager(server, stateless=True, max_request_body_size=BODY_BYTES_MAX)
+    sessions = None
+    if server is not None:
+        sessions = StreamableHTTPSessionManager(server, stateless=True, max_request_body_size=BODY_BYTES_MAX)
+    mcp = [] if sessions is None else [Route("/mcp", StreamableHTTPASGIApp(sessions))]
+
+    @asynccontextmanager
+    async def living(_app: Starlette) -> AsyncIterator[None]:
+        async with contextlib.nullcontext() if sessions is None else sessions.run():
+            yield
 
     async def healthz(_request: Request) -> JSONResponse:
         return JSONResponse({"status": "ok"})
@@ -60,13 +68,13 @@ def make_app(
 
     return Starlette(
         routes=[
-            Route("/mcp", StreamableHTTPASGIApp(sessions)),
+            *mcp,
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             *routes,
         ],
         middleware=[Middleware(KnownHosts, names=[*hosts, socket.gethostname()])],
-        lifespan=lambda _app: sessions.run(),
+        lifespan=living,
     )
 
 

@@ -26,6 +26,7 @@ from semel.gateway.fleet import Fleet
 from semel.gateway.hooks import Unasked, ask_upstream
 from semel.gateway.loopthread import LoopThread
 from semel.gateway.results import described, ended, failed, not_begun
+from semel.gateway.runningloop import RunningLoop
 from semel.gateway.servers import InProcess
 from semel.gateway.target import Target
 from semel.gateway.upstream import ConnectionGone, Dismissed
@@ -84,10 +85,12 @@ class McpToolbox:
     `on_change`, which may be set at any time, is called when the tools have changed; in the tools' thread.
     """
 
-    def __init__(self, target: Target, limits: Limits | None = None) -> None:
+    def __init__(
+        self, target: Target, limits: Limits | None = None, thread: LoopThread | RunningLoop | None = None
+    ) -> None:
         self._target = target
         self._limits = limits or Limits()
-        self._thread = LoopThread("semel-tools")
+        self._thread = thread or LoopThread("semel-tools")
         self._fleet = Fleet(lambda: self.on_change())
         self._watch: Watch | None = None
         self._watching: asyncio.Task[None] | None = None
