@@ -60,7 +60,7 @@ class Embedded(Extension):
     A node comes up with the server's lifespan and leaves before that ends.
     """
 
-    identifier = "dev.semel/once"
+    identifier = meta.EXTENSION
 
     def __init__(
         self,
@@ -86,7 +86,8 @@ class Embedded(Extension):
 
         The SDK asks for it when it applies the extension, which is how that gets to know its server.
         """
-        if self._author is None and (server := _made_just_now(self)) is not None:
+        server = _made_just_now(self)
+        if server is not None and server is not self._author:
             self._adopt(server, server._lowlevel_server)  # the name is as in `server_of`
         return {
             "version": version("semel"),
@@ -106,8 +107,6 @@ class Embedded(Extension):
         low = server_of(server)
         if low is None:
             raise TargetError(f"{server!r} is no MCP server of the SDK")
-        if self._author is not None:
-            raise UsageError("this Semel is in a server already: each server takes one of its own")
         self._adopt(server, low)
         self._behind = _missing
         low.extensions[self.identifier] = self.settings()
@@ -119,6 +118,8 @@ class Embedded(Extension):
         return await self._serve(ctx, params)
 
     def _adopt(self, server: object, low: Server[Any]) -> None:
+        if self._author is not None:
+            raise UsageError("this Semel is in a server already: each server takes one of its own")
         self._author = server
         self._within = Within(low, self._handler)
         low.lifespan = self._living(low.lifespan)
