@@ -5,14 +5,14 @@ Knows how such a node is kept up, and how the server's event loop and the node's
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextvars import Context
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from semel.core.limits import Limits
 from semel.errors import Draining, NoLeader, SemelError
 from semel.gateway import meta
+from semel.gateway.afar import Afar
 from semel.gateway.extension import Embedded
 from semel.gateway.loopthread import LoopThread
 from semel.gateway.runningloop import RunningLoop
@@ -20,7 +20,7 @@ from semel.gateway.servers import InProcess
 from semel.gateway.target import Target
 from semel.gateway.toolbox import McpToolbox
 from semel.log.engines import check_url, shown
-from semel.node.backend import Backend, Reply
+from semel.node.backend import Backend
 from semel.serving import DRAIN_S, Node
 
 _AGAIN_FIRST_S = 0.5
@@ -31,8 +31,6 @@ _END_S = 5.0
 """How long the node's thread may take to end once the node is down."""
 
 logger = logging.getLogger("semel")
-
-_Result = TypeVar("_Result")
 
 
 class Semel(Embedded):
@@ -136,16 +134,16 @@ class _Inside(Node):
         """Return nothing: clients come by the author's own door, and whatever guards it."""
 
 
-class _Kept:
+class _Kept(Afar):
     """A node in a thread of its own, so that no tool that blocks the server's loop stalls it; a `Membership`.
 
-    `join`, `ready`, `call` and `leave` are for the server's loop; the rest happens in the thread.
+    `join`, `ready`, `leave` and what a `Backend` has are for the server's loop; the rest happens in the thread.
     """
 
     def __init__(self, make: Callable[[], _Inside], log: str) -> None:
+        super().__init__(LoopThread("semel-node"))
         self._make = make
         self._log = log
-        self._thread = LoopThread("semel-node")
         self._keeping: asyncio.Task[None] | None = None
         self.node: _Inside | None = None
         self._why: Callable[[], SemelError] = lambda: NoLeader("this node has not started")
@@ -155,49 +153,25 @@ class _Kept:
     def join(self) -> None:
         """Begin to bring the node up, and keep it up."""
         self._thread.start()
-        self._across(self._begin())
+        self.across(self._begin())
 
     async def leave(self) -> None:
         """Drain the node and end its thread."""
-        await self._across(self._end())
+        await self.across(self._end())
         if not await self._thread.close(timeout_s=_END_S):
             logger.warning("the thread of semel's node does not end, and is left behind")
 
     async def ready(self) -> None:
         """Wait until the node is up; raises SemelError if it is known not to be."""
         if self.node is None:
-            await self._across(self._there())
+            await self.across(self.there())
 
-    def tools(self) -> Sequence[Mapping[str, Any]]:
-        """Return the tools of the node; none while it is not up."""
-        node = self.node
-        return () if node is None else node.tools()
-
-    def readiness(self) -> str | None:
-        """Return None if the node can take calls, else why not."""
-        node = self.node
-        return str(self._why()) if node is None else node.backend.readiness()
-
-    async def call(self, tool: str, arguments: Mapping[str, Any], **given: Any) -> Reply:
-        """Run a call once and return how it stands; `given` is what else `Backend.call` takes."""
-
-        async def call() -> Reply:
-            return await (await self._there()).backend.call(tool, arguments, **given)
-
-        return await self._across(call())
-
-    def _across(self, work: Coroutine[Any, Any, _Result]) -> "asyncio.Future[_Result]":
-        """Begin `work` in the node's thread.
-
-        In a context of its own: what follows from one request must not run as that request's user.
-        """
-        return Context().run(self._thread.submit, work)
-
-    async def _there(self) -> _Inside:
+    async def there(self) -> Backend:
+        """Wait for the node; raises SemelError if it is known not to come."""
         await self._settled.wait()
-        if self.node is None:
+        if self.near is None:
             raise self._why()
-        return self.node
+        return self.near
 
     async def _begin(self) -> None:
         self._keeping = asyncio.create_task(self._keep(), name="keep the node")
@@ -234,7 +208,7 @@ class _Kept:
             pause_s = min(2 * pause_s, _AGAIN_MAX_S)
 
     def _up(self, node: _Inside) -> None:
-        self.node = node
+        self.node, self.near = node, node.backend
         self._settled.set()
         logger.info("%s is up at %s, on the log %s", node.name, node.url, self._log)
         effects = {tool["name"]: tool["_meta"][meta.EFFECT] for tool in node.tools()}
@@ -252,7 +226,7 @@ class _Kept:
 
     def _note(self, why: Callable[[], SemelError]) -> None:
         self._why = why
-        self.node = None
+        self.node = self.near = None
         self._settled.set()
 
 

@@ -8,7 +8,7 @@ import contextlib
 import fcntl
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -22,6 +22,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.server import Server
 from mcp.server.extension import Extension
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.subscriptions import ToolsListChanged
 from pydantic import BaseModel
 
 import semel
@@ -94,6 +95,10 @@ class Pay:
     async def stall(self, seconds: float) -> None:
         """Block the event loop, as no tool should."""
         time.sleep(seconds)  # noqa: ASYNC251 - that is the point
+
+    def tools(self) -> Sequence[Mapping[str, Any]]:
+        """Return the tools as the node has them."""
+        return [] if self.semel._kept is None else self.semel._kept.tools()
 
     def count(self) -> int:
         """Count the runs."""
@@ -170,11 +175,12 @@ async def test_an_author_can_want_keys_and_name_places_for_them(log: str) -> Non
 
 async def test_a_client_that_leaves_does_not_stop_its_call(log: str) -> None:
     pay = Pay(log)
-    async with Client(pay.server, mode="legacy") as staying, Client(pay.server, mode="legacy") as leaving:
-        asking = asyncio.create_task(leaving.call_tool("wait", {}, meta=keyed("w")))
-        await until(lambda: pay.runs)
-        asking.cancel()
-        await asyncio.wait([asking])
+    async with Client(pay.server, mode="legacy") as staying:
+        async with Client(pay.server, mode="legacy") as leaving:
+            asking = asyncio.create_task(leaving.call_tool("wait", {}, meta=keyed("w")))
+            await until(lambda: pay.runs)
+        with pytest.raises(MCPError):
+            await asking
         pay.held.set()
         result = await staying.call_tool("wait", {}, meta=keyed("w"))
     assert text(result) == "let go"  # although its progress found nobody
@@ -223,6 +229,57 @@ async def test_a_tool_sees_the_request_that_it_runs_for(log: str) -> None:
     async with Client(server, mode="legacy", elicitation_callback=answer, client_info=me) as client:
         assert text(await client.call_tool("ask", {}, progress_callback=note)) == "ada: accept"
     assert progress == ["half"]
+
+
+@pytest.mark.parametrize("era", ["2026-07-28", "legacy"])
+async def test_a_tool_on_the_node_that_leads_asks_the_client_of_another(era: str, log: str) -> None:
+    class Sure(BaseModel):
+        sure: bool
+
+    async def wants_to_know(ctx: Context[Any, Any]) -> str:
+        await ctx.report_progress(1, 2, "half")
+        return f"{(await ctx.elicit('Sure?', Sure)).action} by {ctx.request_context.lifespan_context}"
+
+    async def answer(_context: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
+        assert params.message == "Sure?"
+        return types.ElicitResult(action="accept", content={"sure": True})
+
+    progress: list[str | None] = []
+
+    async def note(_progress: float, _total: float | None, message: str | None) -> None:
+        progress.append(message)
+
+    async with pair(log) as ((leader, _), (follower, _)):
+        for each in (leader, follower):
+            each.server.add_tool(wants_to_know)
+            await each.server._subscriptions.publish(ToolsListChanged())
+            await until(lambda each=each: "wants_to_know" in {tool["name"] for tool in each.tools()})
+        async with Client(follower.server, mode=era, elicitation_callback=answer) as client:
+            if era == "legacy":
+                result = await client.call_tool("wants_to_know", {}, progress_callback=note)
+                assert text(result) == "accept by the author's"
+                assert progress == ["half"]
+            else:  # a client of this version cannot be asked on the way: its server asks in the answer
+                assert "back-channel" in text(await client.call_tool("wants_to_know", {}))
+
+
+async def test_a_tool_that_changes_the_tools_tells_the_node_and_the_client(log: str) -> None:
+    pay = Pay(log)
+    heard: list[Any] = []
+
+    async def hear(message: Any) -> None:
+        heard.append(message)
+
+    async def learn(ctx: Context[Any, Any]) -> None:
+        pay.server.add_tool(pay.count, name="count_again")
+        await ctx.request_context.session.send_tool_list_changed()
+
+    pay.server.add_tool(learn)
+    async with Client(pay.server, mode="legacy", message_handler=hear) as client:
+        await client.call_tool("learn", {})
+        await until(lambda: "count_again" in {tool["name"] for tool in pay.tools()})
+        assert (await client.call_tool("count_again", {})).structured_content == {"result": 0}
+    assert any(isinstance(message, types.ToolListChangedNotification) for message in heard)
 
 
 async def test_over_http_a_tool_sees_the_headers_and_the_key_may_be_among_them(log: str) -> None:
@@ -445,7 +502,7 @@ async def test_nothing_is_left_when_the_server_has_ended(log: str, tmp_path: Pat
             await client.call_tool("charge", {"account": "ann", "amount": 1})
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
     assert len(asyncio.all_tasks()) == tasks
-    assert {thread.name for thread in threading.enumerate()} <= {"MainThread", "AnyIO worker thread"}
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("semel")]
     assert list((tmp_path / "log.db-pulses").iterdir()) == []
 
 

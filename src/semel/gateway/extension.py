@@ -15,6 +15,7 @@ from mcp.server import Server
 from mcp.server.context import CallNext, HandlerResult
 from mcp.server.extension import Extension, RequestHandler, compose_tool_call_handler
 from mcp.server.mcpserver import MCPServer
+from mcp.server.subscriptions import InMemorySubscriptionBus
 
 from semel.errors import SemelError, TargetError, UsageError
 from semel.gateway import meta
@@ -121,7 +122,8 @@ class Embedded(Extension):
         if self._author is not None:
             raise UsageError("this Semel is in a server already: each server takes one of its own")
         self._author = server
-        self._within = Within(low, self._handler)
+        bus = server._subscriptions if isinstance(server, MCPServer) else InMemorySubscriptionBus()
+        self._within = Within(low, self._handler, bus)
         low.lifespan = self._living(low.lifespan)
 
     def _living(self, lifespan: Callable[..., AbstractAsyncContextManager[Any]]) -> Any:

@@ -1,7 +1,7 @@
 """An author's server as semel runs it: the same tools, and no semel around them, so that a run is no call again.
 
-A run sees the request that it is for as long as that waits in this process: its session, headers, caller and client.
-A run for a request that another node has, or that nobody waits for, sees the node's own connection in its place.
+What a tool says and asks goes to whoever waits for its call, on whichever node. A run for a request that came to this
+process sees that request's surroundings as well: its headers, and what authenticated its user.
 """
 
 import contextvars
@@ -17,35 +17,42 @@ from mcp.server import Server
 from mcp.server.context import HandlerResult
 from mcp.server.extension import RequestHandler
 from mcp.server.session import ServerSession
+from mcp.server.subscriptions import ListenHandler, SubscriptionBus, ToolsListChanged
 
 from semel.gateway.asked import Context
+from semel.gateway.asker import ASKER
 from semel.gateway.declare import CURRENT
 from semel.node.backend import Backend, Reply
 
 REQUEST: ContextVar[Context] = ContextVar("semel_request")
 """The request that asks for a call just now; set where it comes in, read where its key is known."""
 
-_TAKEN_OVER = ("tools/list", "subscriptions/listen")
-"""What the node asks of a server beside its calls: which tools there are, and when that changes."""
+_ANNOUNCEMENTS = (
+    "send_prompt_list_changed",
+    "send_resource_list_changed",
+    "send_resource_updated",
+)
+"""What a session says of the server, and not of a call."""
 
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """A request that waits in this process; what it sees of its surroundings is kept for the run."""
+    """A request that waits in this process, with its surroundings for the run."""
 
     tool: str
     arguments: Mapping[str, Any]
     context: Context
     surroundings: contextvars.Context = field(default_factory=contextvars.copy_context)
-    waits: bool = True
 
 
 class Within:
     """The server without semel; `handler` gives what is behind semel, for each run anew."""
 
-    def __init__(self, server: Server[Any], handler: Callable[[], RequestHandler]) -> None:
+    def __init__(self, server: Server[Any], handler: Callable[[], RequestHandler], bus: SubscriptionBus) -> None:
+        """Take over what `server` lists; on `bus` it says that this has changed."""
         self._server = server
         self._handler = handler
+        self._bus = bus
         self._requests: defaultdict[tuple[str, str], list[Request]] = defaultdict(list)
         self.states: list[Any] = []
         """What the server's lifespans have yielded that are under way; on most transports there is one."""
@@ -59,8 +66,9 @@ class Within:
             instructions=own.instructions,
             lifespan=self._lifespan,
             on_call_tool=self._run,  # type: ignore[arg-type]  # a handler may give all that the SDK takes
+            on_subscriptions_listen=ListenHandler(self._bus),
         )
-        for method in _TAKEN_OVER:
+        for method in ("tools/list", "subscriptions/listen"):
             if (entry := own.get_request_handler(method)) is not None:
                 within.add_request_handler(method, entry.params_type, entry.handler)
         return within
@@ -72,7 +80,6 @@ class Within:
         try:
             yield
         finally:
-            request.waits = False
             self._requests[name].remove(request)
             if not self._requests[name]:
                 del self._requests[name]
@@ -88,24 +95,33 @@ class Within:
         for request in self._requests.get((current.caller, current.key), ()):
             # One that asks for something else under this key is about to be refused.
             if (request.tool, request.arguments) == (params.name, params.arguments or {}):
+                asker = ASKER.get()
                 for variable, value in request.surroundings.items():
                     variable.set(value)
                 CURRENT.set(current)
-                session: Any = _Session(request, context.session)
-                context = replace(request.context, session=session)
+                ASKER.set(asker)
+                session: Any = _Session(request.context.session, context.session, self._bus)
+                context = replace(context, session=session, request=request.context.request)
                 break
         return await self._handler()(context, params)
 
 
 class _Session:
-    """The session of a request for as long as it waits, then the connection's within."""
+    """The session within, which reaches whoever waits, and what it cannot know of the request's own."""
 
-    def __init__(self, request: Request, within: ServerSession) -> None:
-        self._request = request
+    def __init__(self, own: ServerSession, within: ServerSession, bus: SubscriptionBus) -> None:
+        self.client_params = own.client_params
+        self._own = own
         self._within = within
+        self._bus = bus
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._request.context.session if self._request.waits else self._within, name)
+        return getattr(self._own if name in _ANNOUNCEMENTS else self._within, name)
+
+    async def send_tool_list_changed(self) -> None:
+        """Tell the node and all who listen, and a client of the handshake eras."""
+        await self._bus.publish(ToolsListChanged())
+        await self._own.send_tool_list_changed()
 
 
 class Noting:
@@ -114,8 +130,9 @@ class Noting:
     def __init__(self, backend: Backend, within: Within) -> None:
         self._backend = backend
         self._within = within
-        self.tools = backend.tools
-        self.readiness = backend.readiness
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
 
     async def call(self, tool: str, arguments: Mapping[str, Any], **given: Any) -> Reply:
         """Run a call once and return how it stands; `given` is what else `Backend.call` takes."""
