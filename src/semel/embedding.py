@@ -13,6 +13,7 @@ from semel.core.limits import Limits
 from semel.errors import Draining, NoLeader, SemelError
 from semel.gateway import meta
 from semel.gateway.afar import Afar
+from semel.gateway.doorless import Doorless
 from semel.gateway.extension import Embedded
 from semel.gateway.loopthread import LoopThread
 from semel.gateway.runningloop import RunningLoop
@@ -130,8 +131,9 @@ class _Inside(Node):
     def _make_toolbox(self) -> McpToolbox:
         return self._toolbox
 
-    def _mcp(self) -> None:
-        """Return nothing: clients come by the author's own door, and whatever guards it."""
+    def _shown(self, app: Any) -> Any:
+        """Return the app without its door: clients come by the author's, and past whatever guards that."""
+        return Doorless(app)
 
 
 class _Kept(Afar):

@@ -171,8 +171,9 @@ class Node:
         door = self._door = _Door(toolbox, self.departure)
         routes = [*api_routes(door, place.replica, door), snapshot_route(shelf)]
         host, ports = _address(self._listen)
-        app = make_app(self._mcp(), door.readiness, routes=routes, hosts=[host, *self._advertised_hosts()])
-        port = await self._serve(app, host, ports)
+        hosts = [host, *self._advertised_hosts()]
+        app = make_app(self._server(), door.readiness, leaving=door.leaving, routes=routes, hosts=hosts)
+        port = await self._serve(self._shown(app), host, ports)
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         self.advertised = self.advertised or await url_for_peers(host, port, local=log.local)
         if self._data is not None or not log.local:  # else the lock on its place keeps the name to one process
@@ -259,9 +260,9 @@ class Node:
         """Return what runs the tools."""
         return McpToolbox(_target(self._target), self._limits)
 
-    def _mcp(self) -> Any:
-        """Return the MCP server for the node's own port, None if it is to have none."""
-        return self._server()
+    def _shown(self, app: Any) -> Any:
+        """Return what of the node's HTTP app is shown to others: all of it."""
+        return app
 
     def _server(self) -> Any:
         assert self._door is not None
@@ -343,6 +344,10 @@ class _Door:
     def readiness(self) -> str | None:
         """Return None if the node can take calls, else why not."""
         return self._runtime.readiness() if self._runtime is not None else "this node is starting"
+
+    def leaving(self) -> bool:
+        """Return whether the node goes down."""
+        return self._runtime is not None and self._runtime.leaving
 
     def status(self) -> dict[str, Any]:
         """Return how the cluster stands."""

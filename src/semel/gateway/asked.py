@@ -37,7 +37,7 @@ KEYS_OF_CLIENTS = (PROPOSED_KEY, "claudecode/toolUseId")
 Context = ServerRequestContext[Any, Any]
 
 _LEVEL = "dev.semel/log-level"
-_TOLD_OTHERWISE = (meta.KEY, meta.KEY_MADE, meta.CALLER, meta.CLIENT)
+_TOLD_OTHERWISE = (meta.KEY, meta.KEY_MADE, meta.CALLER, meta.CLIENT, meta.ERRORS_AS_RESULTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

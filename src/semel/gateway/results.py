@@ -15,9 +15,13 @@ _ENVELOPE = "io.modelcontextprotocol/serverInfo"
 """Says which server answered; every server stamps its own, and so does the node's."""
 
 
-def failed(text: str, status: Status = Status.ERROR) -> Done:
-    """Return the end of a run that gave no result of its own: `text` says what happened."""
-    return Done(status, _encoded(_failure(text), odd="replace"))
+def failed(text: str, status: Status = Status.ERROR, *, error: dict[str, Any] | None = None) -> Done:
+    """Return the end of a run that gave no result of its own: `text` says what happened.
+
+    `error` is that of JSON-RPC that the tool's server gave in the place of a result, if it gave one.
+    """
+    said = {} if error is None else {"_meta": {meta.PROTOCOL_ERROR: error}}
+    return Done(status, _encoded({**_failure(text), **said}, odd="replace"))
 
 
 def not_begun(text: str, status: Status = Status.ERROR) -> Done:

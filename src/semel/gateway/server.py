@@ -145,6 +145,8 @@ def make_door(
             if _unwanted(context, given):
                 door.cancel(given)
             raise
+        if given.also.get(meta.ERRORS_AS_RESULTS) is not True:
+            _raise_protocol_error(result)
         return {"resultType": "complete", **_fitting(result, context.protocol_version)}
 
     async def pass_on(context: Context, _params: Any) -> Any:
@@ -288,6 +290,13 @@ async def _called(
             return _failure(f"{tool} asks for more input, and cannot have it: {error.message}", result)
         given = follow(given, str(result.get("requestState")), replies)
     return _failure(f"{tool} has asked for more input {_ROUNDS_MAX} times in one request", {})
+
+
+def _raise_protocol_error(result: Mapping[str, Any]) -> None:
+    """Raise what a tool's server answered in the place of a result, as it came."""
+    error = (result.get("_meta") or {}).get(meta.PROTOCOL_ERROR)
+    if error is not None:
+        raise MCPError.from_error_data(types.ErrorData.model_validate(error))
 
 
 def _failure(text: str, result: Mapping[str, Any]) -> dict[str, Any]:

@@ -262,7 +262,8 @@ class McpToolbox:
         except ConnectionGone as gone:
             return Gone(str(gone))
         except MCPError as error:
-            return failed(f"{tool} failed: {error.message} (protocol error {error.code})")
+            text = f"{tool} failed: {error.message} (protocol error {error.code})"
+            return failed(text, error=error.error.model_dump(mode="json", exclude_none=True))
         except ValidationError as error:
             return failed(f"{tool} ran, and what its server answered is no result of a tool: {error}")
         except asyncio.CancelledError:

@@ -4,15 +4,29 @@ The session's own callbacks know typed models of one version each. Here a client
 and its notifications pass as JSON, so that nothing of them is lost.
 """
 
+import itertools
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import anyio.abc
-from mcp.shared.dispatcher import CallOptions, DispatchContext, Dispatcher, OnNotify, OnNotifyIntercept, OnRequest
+from mcp.shared.direct_dispatcher import DirectDispatcher
+from mcp.shared.dispatcher import (
+    CallOptions,
+    DispatchContext,
+    Dispatcher,
+    OnNotify,
+    OnNotifyIntercept,
+    OnRequest,
+    ProgressFnT,
+)
 from mcp.shared.transport_context import TransportContext
-from mcp_types import CLIENT_CAPABILITIES_META_KEY
+from mcp_types import CLIENT_CAPABILITIES_META_KEY, LOG_LEVEL_META_KEY
 
 from semel.gateway.asker import ASKER, QUESTIONS
+
+DEFAULT_LEVEL = "info"
+"""Of which level on a client of the handshake eras hears log lines, as long as it has not said so: that is the server's
+to decide, and one of 2026-07-28 decides nothing for itself."""
 
 
 class Hears(Protocol):
@@ -34,12 +48,25 @@ class Wire:
         self._inner = inner
         self._hears = hears
         self._capabilities = capabilities
+        self._tokens = itertools.count(1)
+        self._progress: dict[object, ProgressFnT] = {}
 
     async def send_raw_request(
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
     ) -> dict[str, Any]:
         """Send a request, with the capabilities of whoever asks for it."""
-        return await self._inner.send_raw_request(method, self._stamped(method, params), opts)
+        stamped = self._stamped(method, params)
+        told = (opts or {}).get("on_progress")
+        if told is None or not isinstance(self._inner, DirectDispatcher):
+            return await self._inner.send_raw_request(method, stamped, opts)
+        # Within this process the SDK hands the callback over, and no token. A tool may look for one all the same.
+        token = next(self._tokens)
+        self._progress[token] = told
+        try:
+            said = {**((stamped or {}).get("_meta") or {}), "progressToken": token}
+            return await self._inner.send_raw_request(method, {**(stamped or {}), "_meta": said}, opts)
+        finally:
+            del self._progress[token]
 
     async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
         """Send a notification."""
@@ -65,6 +92,10 @@ class Wire:
         async def take_notification(
             context: DispatchContext[TransportContext], method: str, params: Mapping[str, Any] | None
         ) -> None:
+            told = self._progress.get((params or {}).get("progressToken"))
+            if method == "notifications/progress" and told is not None and params is not None:
+                await told(params["progress"], params.get("total"), params.get("message"))
+                return
             self._hears.heard(method, params or {})
             await on_notify(context, method, params)
 
@@ -76,4 +107,8 @@ class Wire:
         said = (params or {}).get("_meta")
         if not isinstance(said, dict) or CLIENT_CAPABILITIES_META_KEY not in said:
             return params
-        return {**(params or {}), "_meta": {**said, CLIENT_CAPABILITIES_META_KEY: dict(ASKER.get().capabilities)}}
+        asker = ASKER.get()
+        said = {**said, CLIENT_CAPABILITIES_META_KEY: dict(asker.capabilities)}
+        if not asker.modern:
+            said.setdefault(LOG_LEVEL_META_KEY, DEFAULT_LEVEL)
+        return {**(params or {}), "_meta": said}
