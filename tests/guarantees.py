@@ -72,6 +72,7 @@ PROMISES = (
         node=("test_runtime",),
         processes=(
             "test_nodes",
+            "test_author",
             "test_connect",
             "test_fire",
             "test_chaos",
@@ -111,6 +112,7 @@ PROMISES = (
         node=("test_runtime",),
         processes=(
             "test_nodes",
+            "test_author",
             "test_connect",
             "test_fire",
             "test_chaos",
@@ -146,7 +148,7 @@ PROMISES = (
         ),
         log=_NOT_THE_LOGS,
         node=("test_runtime",),
-        processes=("test_fire", "test_chaos", "test_cuts", "test_deaths"),
+        processes=("test_author", "test_fire", "test_chaos", "test_cuts", "test_deaths"),
         chaos=(chaos.calls_come_to_an_end, chaos.the_calm_answers_all),
     ),
     Promise(
@@ -250,7 +252,7 @@ PROMISES = (
         ),
         log=_NOT_THE_LOGS,
         node=("test_runtime",),
-        processes=("test_nodes", "test_fire", "test_chaos", "test_cuts", "test_deaths"),
+        processes=("test_nodes", "test_author", "test_fire", "test_chaos", "test_cuts", "test_deaths"),
         chaos=(chaos.doubts_have_a_death, chaos.calls_come_to_an_end, chaos.once_is_once, chaos.outcomes_stay),
     ),
     Promise(
@@ -284,7 +286,7 @@ PROMISES = (
         mutants=("answers a reused key with the other call's outcome",),
         log=_NOT_THE_LOGS,
         node=("test_runtime",),
-        processes=("test_chaos", "test_cuts"),
+        processes=("test_author", "test_chaos", "test_cuts"),
         chaos=(chaos.answers_are_in_the_log, chaos.one_key_is_one_call, chaos.refusals_are_deserved),
     ),
 )

@@ -128,6 +128,11 @@ class _Inside(Node):
         assert self._door is not None
         return self._door
 
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What an operator should know of how it was started."""
+        return () if self._door is None else self._door.runtime.remarks
+
     def _make_toolbox(self) -> McpToolbox:
         return self._toolbox
 
@@ -213,6 +218,8 @@ class _Kept(Afar):
         self.node, self.near = node, node.backend
         self._settled.set()
         logger.info("%s is up at %s, on the log %s", node.name, node.url, self._log)
+        for remark in node.remarks:
+            logger.warning("%s", remark)
         effects = {tool["name"]: tool["_meta"][meta.EFFECT] for tool in node.tools()}
         for name in node.hooked:
             if effects.get(name) != "once":

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import sys
@@ -181,6 +182,25 @@ async def test_a_leader_that_is_told_to_go_lets_its_tools_end_and_hands_over(tmp
         assert outcome_of(await asyncio.wait_for(asking, 20)) == "ok"
         assert outcome_of(await other.call_tool("charge", {"name": "after"})) == "ok"
     assert len(authors.acts("charge x")) == 1
+
+
+async def test_the_servers_line_in_the_readme_does_what_it_says(tmp_path: Path) -> None:
+    shown = re.search(r"<!-- author -->\n```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert shown is not None
+    (tmp_path / "pay.py").write_text(shown[1])
+    started = StdioServerParameters(command=sys.executable, args=["pay.py"], cwd=tmp_path, env=dict(os.environ))
+    with (tmp_path / "err").open("w") as stderr:
+        async with (
+            Client(stdio_client(started, errlog=stderr)) as first,
+            Client(stdio_client(started, errlog=stderr)) as second,
+        ):
+            calls = [
+                client.call_tool("charge", {"account": "ann", "amount": 5}, meta=keyed("order-1"))
+                for client in (first, second)
+            ]
+            answers = await asyncio.gather(*calls)
+    assert {text(answer) for answer in answers} == {"charged ann 5 under order-1"}
+    assert sorted((answer.meta or {})["dev.semel/replayed"] for answer in answers) == [False, True]
 
 
 @pytest.mark.skipif(bool(why_no_etcd()), reason=why_no_etcd())
