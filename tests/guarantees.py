@@ -73,6 +73,7 @@ PROMISES = (
         node=("test_runtime",),
         processes=(
             "test_nodes",
+            "test_author",
             "test_connect",
             "test_fire",
             "test_chaos",
@@ -118,6 +119,7 @@ PROMISES = (
         node=("test_runtime",),
         processes=(
             "test_nodes",
+            "test_author",
             "test_connect",
             "test_fire",
             "test_chaos",
@@ -154,7 +156,7 @@ PROMISES = (
         ),
         log=_NOT_THE_LOGS,
         node=("test_runtime",),
-        processes=("test_fire", "test_chaos", "test_cuts", "test_deaths"),
+        processes=("test_author", "test_fire", "test_chaos", "test_cuts", "test_deaths"),
         chaos=(chaos.calls_come_to_an_end, chaos.the_calm_answers_all),
     ),
     Promise(
@@ -260,7 +262,7 @@ PROMISES = (
         ),
         log=_NOT_THE_LOGS,
         node=("test_runtime",),
-        processes=("test_nodes", "test_fire", "test_chaos", "test_cuts", "test_deaths"),
+        processes=("test_nodes", "test_author", "test_fire", "test_chaos", "test_cuts", "test_deaths"),
         chaos=(chaos.doubts_have_a_death, chaos.calls_come_to_an_end, chaos.once_is_once, chaos.outcomes_stay),
     ),
     Promise(
@@ -297,7 +299,7 @@ PROMISES = (
         ),
         log=_NOT_THE_LOGS,
         node=("test_runtime",),
-        processes=("test_chaos", "test_cuts"),
+        processes=("test_author", "test_chaos", "test_cuts"),
         chaos=(chaos.answers_are_in_the_log, chaos.one_key_is_one_call, chaos.refusals_are_deserved),
     ),
 )
