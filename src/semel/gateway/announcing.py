@@ -1,19 +1,24 @@
 """Tells a node's MCP clients that its tools have changed, as far as their protocol version lets a node tell them.
 
 In 2026-07-28 a client asks for that with `subscriptions/listen`, on any transport. In the older versions a server may
-just say so, but only where a connection stands: on stdio. Over HTTP each request of theirs stands for itself here, so
-that such a client learns of it when it lists the tools again.
+just say so where a connection stands: on stdio, and over HTTP in a session, whose client listens with a GET.
 """
 
 import asyncio
 import contextlib
 from typing import Any
+from weakref import WeakSet
 
 import anyio
 from mcp.server import ServerRequestContext
 from mcp.server.session import ServerSession
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
+
+from semel.gateway.held import Session, session_of
+
+TELL_S = 2.0
+"""A client that listens takes a line at once; one that has stopped reading must not hold what is told to it next."""
 
 
 class Announcer:
@@ -23,14 +28,21 @@ class Announcer:
         self._bus = InMemorySubscriptionBus()
         self._stdio: ServerSession | None = None
         """The newest request's, of which any stands for the whole connection; there is one client on stdio."""
+        self._sessions: WeakSet[Session] = WeakSet()
+        """Those that go on; each has its own voice."""
         self._telling: set[asyncio.Task[None]] = set()
         self.listen = ListenHandler(self._bus)
         """Serves `subscriptions/listen`."""
 
     def met(self, context: ServerRequestContext[Any, Any]) -> None:
         """Remember who has listed the tools, if it can be told later without having asked for it."""
-        if context.request is None and context.protocol_version not in MODERN_PROTOCOL_VERSIONS:
+        if context.protocol_version in MODERN_PROTOCOL_VERSIONS:
+            return
+        if context.request is None:
             self._stdio = context.session
+        elif (session := session_of(context.request)) is not None:
+            session.voice = context.session
+            self._sessions.add(session)
 
     def tools_changed(self) -> None:
         """Tell everybody who can be told."""
@@ -44,6 +56,11 @@ class Announcer:
 
     async def _tell(self) -> None:
         await self._bus.publish(ToolsListChanged())
-        if self._stdio is not None:
-            with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
-                await self._stdio.send_tool_list_changed()
+        voices = [self._stdio, *(session.voice for session in self._sessions)]
+        await asyncio.gather(*(_tell(voice) for voice in voices if voice is not None))
+
+
+async def _tell(client: ServerSession) -> None:
+    with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError, TimeoutError):
+        async with asyncio.timeout(TELL_S):
+            await client.send_tool_list_changed()
