@@ -104,6 +104,8 @@ async def test_what_a_request_carries_reaches_the_owner_and_hops_keep_their_own(
         assert (got["host"], got["semel-passed-on"]) == (one.url.removeprefix("http://"), "n2")
         assert response.headers["mcp-session-id"] == session
         assert all(len(response.headers.get_list(name)) == 1 for name in ("date", "server", "content-type"))
+        note = await asking.post(two.url, session, {"jsonrpc": "2.0", "method": "notifications/roots/list_changed"})
+        assert (note.status_code, note.headers.get_list("content-length")) == (202, ["0"])
 
 
 async def test_foreign_pages_are_kept_out_before_anything_is_passed_on() -> None:

@@ -26,8 +26,8 @@ from starlette.types import Message, Receive, Scope, Send
 from semel.core.call import NodeId
 from semel.gateway.events import Events, SessionEvents
 
-SESSIONS_MAX = 10_000
-"""So many at once; each costs some 30 KiB. For a further one, the one that was unused for longest goes: most clients
+SESSIONS_MAX = 4096
+"""So many at once; each costs some 40 KiB. For a further one, the one that was unused for longest goes: most clients
 never say that they have left, and one that comes back begins anew."""
 
 IDLE_S = 30 * 60.0

@@ -43,7 +43,7 @@ _HOP_BY_HOP = frozenset(
 """Of one connection each (RFC 9110, 7.6.1), with those that Connection names."""
 _NOT_SENT = _HOP_BY_HOP | {"host", "content-length", "expect", "origin", PASSED_ON}
 """The next hop has its own; Host and Origin were checked where the request came in."""
-_NOT_RETURNED = _HOP_BY_HOP | {"content-length", "date", "server"}
+_NOT_RETURNED = _HOP_BY_HOP | {"date", "server"}
 
 
 class Gone(Exception):
@@ -107,10 +107,8 @@ class Passing:
     async def _ask(self, owner: NodeId, scope: Scope, body: bytes) -> httpx2.Response:
         """Return the answer of `owner` as soon as it begins."""
         deadline_s = asyncio.get_running_loop().time() + REACH_S
-        method, headers = (
-            scope["method"],
-            [*_kept(scope["headers"], _NOT_SENT), (PASSED_ON.encode(), self._me.encode())],
-        )
+        method: str = scope["method"]
+        headers = [*_kept(scope["headers"], _NOT_SENT), (PASSED_ON.encode(), self._me.encode())]
         while True:
             request = httpx2.Request(method, f"{self._home(owner).url}{PATH}", headers=headers, content=body or None)
             try:
