@@ -10,7 +10,7 @@ import pytest
 from mcp import types
 from mcp.types import ElicitRequestParams, ElicitResult
 
-from semel.gateway import passing
+from semel.gateway import relaying
 from semel.gateway.http import BODY_BYTES_MAX
 from semel.node.members import Home
 from tests.processes.cluster import free_port
@@ -20,6 +20,12 @@ from .nodes import HEADERS, INITIALIZE, RoundRobin, answered, call, client, door
 pytestmark = pytest.mark.anyio
 
 LIMIT_S = 30
+
+
+@pytest.fixture(autouse=True)
+def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relaying, "AGAIN_S", 0.02)
+    monkeypatch.setattr(relaying, "SIGN_S", 0.1)
 
 
 async def answer_name(_context: Any, params: ElicitRequestParams) -> ElicitResult:
@@ -62,9 +68,9 @@ async def test_a_client_is_told_that_the_tools_changed_on_a_stream_through_anoth
             await asking.list_tools()
             while ("GET", two.url, 200) not in turns.tried:
                 await asyncio.sleep(0.01)
-            one.announcer.tools_changed()
+            one.announcer.happened("tools", "")
             await told.wait()
-        one.announcer.tools_changed()  # nobody is left to be told, and nothing breaks
+        one.announcer.happened("tools", "")  # nobody is left to be told, and nothing breaks
         await asyncio.sleep(0)
 
 
@@ -136,7 +142,7 @@ async def test_a_stream_flows_through_as_it_comes_and_ends_where_the_client_leav
                         assert listening.status_code == 409
                         await asyncio.sleep(0.02)
                     await asking.post(two.url, session, {"jsonrpc": "2.0", "id": 2, "method": "tools/list"})
-                    one.announcer.tools_changed()
+                    one.announcer.happened("tools", "")
                     event = await anext(events(listening))
                     assert event.data["method"] == "notifications/tools/list_changed"
 
@@ -180,7 +186,7 @@ async def test_a_listener_that_missed_what_is_not_kept_hears_what_comes() -> Non
         await asking.post(one.url, session, {"jsonrpc": "2.0", "id": 2, "method": "tools/list"})
         async with asking.get(one.url, session, **{"last-event-id": "0-12"}) as listening:
             assert listening.status_code == 200
-            one.announcer.tools_changed()
+            one.announcer.happened("tools", "")
             event = await anext(events(listening))
         assert (event.id, event.data["method"]) == ("0-1", "notifications/tools/list_changed")
 
@@ -217,6 +223,22 @@ async def test_a_node_that_gives_no_sign_of_life_is_not_asked(method: str) -> No
         assert not one.asked
 
 
+@pytest.mark.parametrize("seen", [None, False], ids=["new", "late"])
+async def test_a_node_that_is_new_or_late_is_waited_for(monkeypatch: pytest.MonkeyPatch, seen: bool | None) -> None:
+    monkeypatch.setattr(relaying, "SIGN_S", LIMIT_S)
+    async with doors("n1", "n2") as nodes, raw() as asking, asyncio.timeout(LIMIT_S):
+        one, two = nodes.doors.values()
+        session = await asking.open(one.url)
+        known = nodes.known.pop("n1")
+        if seen is not None:
+            nodes.known["n1"] = Home(one.url, seen)
+        waiting = asyncio.create_task(asking.post(two.url, session, call("where")))
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        nodes.known["n1"] = known
+        assert (await waiting).status_code == 200
+
+
 async def test_a_node_that_was_restarted_does_not_know_the_sessions_of_its_former_life() -> None:
     async with doors("n1", "n2") as nodes, raw() as asking:
         one, two = nodes.doors.values()
@@ -243,8 +265,8 @@ async def test_a_session_that_its_client_ended_is_gone_on_every_node() -> None:
 
 
 async def test_a_node_that_lives_and_cannot_be_reached_keeps_its_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passing, "REACH_S", 0.2)
-    monkeypatch.setattr(passing, "CONNECT_S", 0.2)
+    monkeypatch.setattr(relaying, "REACH_S", 0.2)
+    monkeypatch.setattr(relaying, "CONNECT_S", 0.2)
     async with doors("n1", "n2") as nodes, raw() as asking:
         one, two = nodes.doors.values()
         session = await asking.open(one.url)
@@ -282,8 +304,7 @@ async def test_a_connection_that_breaks_before_the_answer_is_no_word_on_what_was
 
 
 async def test_a_node_that_falls_silent_ends_the_streams_that_others_pass_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passing, "SILENCE_S", 0.3)
-    monkeypatch.setattr(passing, "AGAIN_S", 0.05)
+    monkeypatch.setattr(relaying, "SILENCE_S", 0.3)
     async with doors("n1", "n2") as nodes, raw() as asking, asyncio.timeout(LIMIT_S):
         one, two = nodes.doors.values()
         session = await asking.open(one.url)

@@ -18,9 +18,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from mcp.server import Server
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser, AuthorizationContext, authorization_context
 from mcp.server.runner import serve_loop
-from mcp.server.session import ServerSession
 from mcp.server.streamable_http import StreamableHTTPServerTransport
-from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from semel.core.call import NodeId
@@ -37,7 +35,6 @@ RETRY_MS = 500
 """When a client should ask for the rest of a stream that broke or was closed (SEP-1699)."""
 
 _ID = re.compile(r"[0-9a-f]{32}\.([0-9a-f]{8})\.([A-Za-z0-9][A-Za-z0-9._-]{0,63})")
-_SCOPE_KEY = "semel.session"
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +47,7 @@ def owner_of(session_id: str) -> NodeId | None:
 
 @dataclass(eq=False)
 class Session:
-    """One client's session. Nothing holds it but its keeper, so that a weak reference lives as long as it does."""
+    """One client's session, from its `initialize` to its end."""
 
     id: str
     transport: StreamableHTTPServerTransport
@@ -59,14 +56,6 @@ class Session:
     """Who opened it; nobody else may use it."""
     requests: int = 0
     """Under way, open streams among them."""
-    voice: ServerSession | None = None
-    """By which its client can be told what it did not ask for."""
-
-
-def session_of(request: Request | None) -> Session | None:
-    """Return the session of a request that a handler got; None on stdio, and for one that stands for itself."""
-    found = None if request is None else request.scope.get(_SCOPE_KEY)
-    return found if isinstance(found, Session) else None
 
 
 class HeldSessions:
@@ -161,7 +150,7 @@ class HeldSessions:
     async def _serve(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
         session.requests += 1
         try:
-            await session.transport.handle_request({**scope, _SCOPE_KEY: session}, receive, send)
+            await session.transport.handle_request(scope, receive, send)
         finally:
             session.requests -= 1
 
@@ -176,7 +165,6 @@ class HeldSessions:
         """Forget a session at once, and end what goes on in it, also while the caller is being cancelled."""
         self._sessions.pop(session.id, None)
         session.events.forget()
-        session.voice = None
         if not session.transport.is_terminated:
             with anyio.CancelScope(shield=True):
                 await session.transport.terminate()

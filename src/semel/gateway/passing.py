@@ -1,226 +1,159 @@
-"""Passes a request on to the node that keeps its session, and the answer back as it comes.
+"""What is asked of the servers and is no call of a tool: lists, resources, prompts, completions.
 
-Knows HTTP and where nodes are; nothing of MCP. It asks members of this log and nobody else, so that what a request
-carries (credentials among it) goes nowhere else; a redirect is not followed and a proxy not asked.
+Nothing of it is logged: it changes nothing, and each node asks its own servers. Of one server everything passes as it
+is; of several, lists are put one after the other, prompts are named as tools are, and a resource is looked for.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+import base64
+import binascii
+import json
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
 
-import httpx2
-from starlette.types import Receive, Scope, Send
+from mcp import MCPError, types
+from pydantic import ValidationError
 
-from semel.core.call import NodeId
-from semel.errors import SemelError
-from semel.node.members import Home
+from semel.gateway.asker import Asker
+from semel.gateway.fleet import Fleet
+from semel.gateway.upstream import ConnectionGone, Dismissed, Upstream
 
-PATH = "/mcp"
-PASSED_ON = "semel-passed-on"
-"""On a request that came by another node, which it names: it is not passed on again."""
+TIMEOUT_S = 60.0
+"""How long an answer may take; the default time limit of a tool."""
 
-CONNECT_S = 2.0
-REACH_S = 5.0
-"""How long a node that gives signs of life is tried, before its client is told to come again. Longer than the
-patience of an election, after which it counts as gone."""
-AGAIN_S = 0.25
-SILENCE_S = 3.0
-"""An answer under way is given up when its node has seemed to be gone for so long. Twice the patience, since a node
-that only stalled would have gone on, and the client would have missed nothing."""
-WRITE_S = 30.0
+_LISTS = {"resources/list": "resources", "resources/templates/list": "resourceTemplates", "prompts/list": "prompts"}
+"""The lists, and where in their results the items are."""
 
-Find = Callable[[str], Home | None]
-"""Tells of a node's name where it is reached; None if no member has it. Raises SemelError while it cannot know."""
+_FOUND_MAX = 10_000
+"""Of so many resources it is remembered which server has them."""
 
-_Returned = TypeVar("_Returned")
-_HOP_BY_HOP = frozenset(
-    {
-        *("connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization"),
-        *("te", "trailer", "transfer-encoding", "upgrade"),
-    }
-)
-"""Of one connection each (RFC 9110, 7.6.1), with those that Connection names."""
-_NOT_SENT = _HOP_BY_HOP | {"host", "content-length", "expect", "origin", PASSED_ON}
-"""The next hop has its own; Host and Origin were checked where the request came in."""
-_NOT_RETURNED = _HOP_BY_HOP | {"date", "server"}
-
-
-class Gone(Exception):
-    """The node that keeps the session is dead, or has left; nobody got the request."""
-
-
-class OutOfReach(Exception):
-    """The node lives and cannot be reached from here for now; nobody got the request."""
-
-
-class BrokeOff(Exception):
-    """The node was reached and gave no answer; nobody knows whether it took the request."""
+_RESOURCE_NOT_FOUND = -32002
+"""The code of the handshake eras; 2026-07-28 has INVALID_PARAMS for it."""
 
 
 class Passing:
-    """One node's way to the others; an asynchronous context while it serves."""
+    """The way through to the servers of a fleet; lives in the tools' own loop."""
 
-    def __init__(self, me: str, find: Find) -> None:
-        self._me = me
-        self._find = find
-        self._http: httpx2.AsyncClient
-        self._listening: set[asyncio.Task[None]] = set()
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._found: OrderedDict[str, str] = OrderedDict()
+        """Which server has a resource, by its URI."""
 
-    @asynccontextmanager
-    async def run(self) -> AsyncIterator[None]:
-        """Pass requests on while the context is open."""
-        timeout = httpx2.Timeout(None, connect=CONNECT_S, write=WRITE_S)
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64)
-        async with httpx2.AsyncClient(timeout=timeout, limits=limits, trust_env=False) as self._http:
-            yield
-
-    def hang_up(self) -> None:
-        """End the streams on which clients only listen; answers that are under way go on."""
-        for task in self._listening:
-            task.cancel()
-
-    async def pass_on(self, owner: NodeId, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        """Let `owner` answer a request.
+    async def ask(self, method: str, params: Mapping[str, Any], asker: Asker) -> dict[str, Any]:
+        """Return the result of a request, as its server gave it.
 
         Raises:
-            Gone: it never will; nothing was sent back.
-            OutOfReach: it cannot just now; nothing was sent back.
-            BrokeOff: it may have taken the request, but gives no answer; nothing was sent back.
+            MCPError: the server, or this node in its place, answers with an error.
         """
-        response = await self._ask(owner, scope, body)
         try:
-            if not response.headers.get("content-type", "").startswith("text/event-stream"):
-                try:
-                    whole = await self._unless_silent(owner, _read(response))
-                except httpx2.TransportError as error:
-                    raise BrokeOff(_name(error)) from error
-                await send(_head(response))
-                await send({"type": "http.response.body", "body": whole})
-                return
-            await send(_head(response))
-            await self._relay(owner, response, scope["method"] == "GET", receive, send)
-            await send({"type": "http.response.body", "body": b""})
-        finally:
-            await response.aclose()
+            async with asyncio.timeout(TIMEOUT_S):
+                return await self._ask(method, {**params, "_meta": dict(asker.meta)}, asker)
+        except TimeoutError:
+            raise MCPError(types.REQUEST_TIMEOUT, f"{method}: its server did not answer in {TIMEOUT_S:g} s") from None
+        except (ConnectionGone, Dismissed) as error:
+            raise MCPError(types.INTERNAL_ERROR, f"{method}: {error or 'its server is not served any more'}") from error
+        except ValidationError as error:
+            raise MCPError(types.INTERNAL_ERROR, f"{method}: what its server answered is no result of it") from error
 
-    async def _ask(self, owner: NodeId, scope: Scope, body: bytes) -> httpx2.Response:
-        """Return the answer of `owner` as soon as it begins."""
-        deadline_s = asyncio.get_running_loop().time() + REACH_S
-        method: str = scope["method"]
-        headers = [*_kept(scope["headers"], _NOT_SENT), (PASSED_ON.encode(), self._me.encode())]
-        while True:
-            request = httpx2.Request(method, f"{self._home(owner).url}{PATH}", headers=headers, content=body or None)
+    async def _ask(self, method: str, params: dict[str, Any], asker: Asker) -> dict[str, Any]:
+        match method:
+            case "resources/list" | "resources/templates/list" | "prompts/list":
+                return await self._list(method, params, asker)
+            case "resources/read":
+                return await self._at_resource(method, str(params["uri"]), params, asker)
+            case "prompts/get":
+                upstream, name = self._prompt(str(params["name"]))
+                return await upstream.read(method, {**params, "name": name}, asker)
+            case "completion/complete":
+                ref = params["ref"]
+                if ref.get("type") == "ref/prompt":
+                    upstream, name = self._prompt(str(ref["name"]))
+                    return await upstream.read(method, {**params, "ref": {**ref, "name": name}}, asker)
+                return await self._at_resource(method, str(ref["uri"]), params, asker)
+            case _:
+                raise MCPError(types.METHOD_NOT_FOUND, "Method not found", method)
+
+    async def _list(self, method: str, params: dict[str, Any], asker: Asker) -> dict[str, Any]:
+        """Return a page of a list; of several servers, those that have such a list come one after the other."""
+        servers = {name: each for name, each in self._fleet.upstreams.items() if _offers(each, method)}
+        if not servers:
+            raise MCPError(types.METHOD_NOT_FOUND, "Method not found", method)
+        name, cursor = self._place(servers, params.get("cursor"))
+        own = {key: value for key, value in params.items() if key != "cursor"}
+        page = await servers[name].read(method, own if cursor is None else {**own, "cursor": cursor}, asker)
+        for item in page.get(_LISTS[method], ()):
+            if "uri" in item:
+                self._remember(str(item["uri"]), name)
+        if not self._fleet.several:
+            return page
+        if method == "prompts/list":
+            page = {**page, "prompts": [{**each, "name": f"{name}_{each['name']}"} for each in page["prompts"]]}
+        rest = list(servers)[list(servers).index(name) + 1 :]
+        following = (name, page["nextCursor"]) if page.get("nextCursor") else (rest[0], None) if rest else None
+        page.pop("nextCursor", None)
+        return page if following is None else {**page, "nextCursor": _cursor(*following)}
+
+    def _place(self, servers: Mapping[str, Upstream], cursor: str | None) -> tuple[str, str | None]:
+        """Return which server's list goes on, and its own cursor."""
+        if cursor is None:
+            return next(iter(servers)), None
+        if not self._fleet.several:
+            return next(iter(servers)), cursor
+        try:
+            name, own = json.loads(base64.urlsafe_b64decode(cursor))
+        except (ValueError, TypeError, binascii.Error):
+            name, own = None, None
+        if name not in servers or not (own is None or isinstance(own, str)):
+            raise MCPError(types.INVALID_PARAMS, "the cursor is none of this list's: begin it anew, without a cursor")
+        return name, own
+
+    async def _at_resource(self, method: str, uri: str, params: dict[str, Any], asker: Asker) -> dict[str, Any]:
+        """Ask the server that has a resource; if that is not known, one after the other until one has it."""
+        servers = {name: each for name, each in self._fleet.upstreams.items() if _offers(each, method)}
+        if not servers:
+            raise MCPError(types.METHOD_NOT_FOUND, "Method not found", method)
+        known = self._found.get(uri)
+        order = sorted(servers, key=lambda name: name != known)
+        for name in order:
             try:
-                return await self._unless_silent(owner, self._http.send(request, stream=True))
-            except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-                if _is_refused(error):
-                    raise Gone(f"nobody listens at {request.url.host}:{request.url.port} any more") from error
-                trouble = _name(error)
-            except httpx2.TransportError as error:
-                trouble = _name(error)
-                if method == "POST":
-                    raise BrokeOff(trouble) from error
-            if asyncio.get_running_loop().time() > deadline_s:
-                raise OutOfReach(f"{owner.name} cannot be reached from {self._me} ({trouble})")
-            await asyncio.sleep(AGAIN_S)
+                result = await servers[name].read(method, params, asker)
+            except MCPError as error:
+                if name == order[-1] or error.code not in (_RESOURCE_NOT_FOUND, types.INVALID_PARAMS):
+                    raise
+            else:
+                self._remember(uri, name)
+                return result
+        raise AssertionError("unreachable")
 
-    def _home(self, owner: NodeId) -> Home:
-        try:
-            home = self._find(owner.name)
-        except SemelError as error:
-            raise OutOfReach(str(error)) from error
-        if home is None or not home.alive:
-            raise Gone(f"{owner.name} is gone")
-        return home
+    def _prompt(self, name: str) -> tuple[Upstream, str]:
+        """Return the server of a prompt, and the name that it has there."""
+        for server, upstream in self._fleet.upstreams.items():
+            if not self._fleet.several:
+                return upstream, name
+            if name.startswith(f"{server}_"):
+                return upstream, name.removeprefix(f"{server}_")
+        raise MCPError(
+            types.INVALID_PARAMS, f"there is no prompt {name[:100]!r} here: prompts/list shows those there are"
+        )
 
-    async def _relay(
-        self, owner: NodeId, response: httpx2.Response, listening: bool, receive: Receive, send: Send
-    ) -> None:
-        """Send on what comes, until one of the three ends it; a client whose stream ends early asks for the rest."""
-
-        async def relay() -> None:
-            async for part in response.aiter_raw():
-                await send({"type": "http.response.body", "body": part, "more_body": True})
-
-        async def leave() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-
-        relaying = asyncio.create_task(relay(), name=f"stream from {owner.name}")
-        others = [asyncio.create_task(leave()), asyncio.create_task(self._silence(owner))]
-        if listening:
-            self._listening.add(relaying)
-            relaying.add_done_callback(self._listening.discard)
-        try:
-            await asyncio.wait([relaying, *others], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await _cancel(relaying, *others)
-
-    async def _unless_silent(self, owner: NodeId, asking: Awaitable[_Returned]) -> _Returned:
-        """Return what is asked for; it breaks when the node that should give it seems to be gone for a while."""
-        asked, silence = asyncio.ensure_future(asking), asyncio.create_task(self._silence(owner))
-        try:
-            await asyncio.wait([asked, silence], return_when=asyncio.FIRST_COMPLETED)
-            if asked.done():
-                return asked.result()
-            raise httpx2.ReadTimeout(f"{owner.name} gives no sign of life")
-        finally:
-            await _cancel(asked, silence)
-
-    async def _silence(self, owner: NodeId) -> None:
-        """Return once a node has seemed to be gone for a while."""
-        silent_s = 0.0
-        while silent_s < SILENCE_S:
-            await asyncio.sleep(AGAIN_S)
-            try:
-                home = self._find(owner.name)
-            except SemelError:
-                continue
-            silent_s = 0.0 if home is not None and home.alive else silent_s + AGAIN_S
+    def _remember(self, uri: str, server: str) -> None:
+        self._found[uri] = server
+        self._found.move_to_end(uri)
+        if len(self._found) > _FOUND_MAX:
+            self._found.popitem(last=False)
 
 
-async def _read(response: httpx2.Response) -> bytes:
-    """Return a short answer whole, as it was encoded."""
-    return b"".join([part async for part in response.aiter_raw()])
-
-
-def _name(error: httpx2.TransportError) -> str:
-    return str(error) or type(error).__name__
-
-
-async def _cancel(*tasks: asyncio.Future[Any]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _head(response: httpx2.Response) -> dict[str, object]:
-    headers = list(_kept(response.headers.raw, _NOT_RETURNED))
-    return {"type": "http.response.start", "status": response.status_code, "headers": headers}
-
-
-def _kept(headers: list[tuple[bytes, bytes]], dropped: frozenset[str]) -> Iterator[tuple[bytes, bytes]]:
-    """Return the headers that go on to the next hop."""
-    named = {
-        name.strip().lower()
-        for key, value in headers
-        if key.lower() == b"connection"
-        for name in value.decode("latin-1").split(",")
-    }
-    for name, value in headers:
-        if name.decode("latin-1").lower() not in dropped | named:
-            yield name, value
-
-
-def _is_refused(error: BaseException | None) -> bool:
-    """Return whether a connection failed because nobody listens there, at none of the addresses."""
-    match error:
-        case None:
-            return False
-        case ConnectionRefusedError():
-            return True
-        case BaseExceptionGroup():
-            return all(map(_is_refused, error.exceptions))
+def _offers(upstream: Upstream, method: str) -> bool:
+    offers = upstream.offers
+    match method.split("/")[0]:
+        case "resources":
+            return offers.resources is not None
+        case "prompts":
+            return offers.prompts is not None
         case _:
-            return _is_refused(error.__cause__ or error.__context__)
+            return offers.completions is not None
+
+
+def _cursor(server: str, own: str | None) -> str:
+    return base64.urlsafe_b64encode(json.dumps([server, own]).encode()).decode()

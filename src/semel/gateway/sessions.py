@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from semel.core.call import NodeId
 from semel.gateway.events import is_standing
 from semel.gateway.held import IDLE_S, SESSIONS_MAX, HeldSessions, owner_of
-from semel.gateway.passing import PASSED_ON, BrokeOff, Find, Gone, OutOfReach, Passing
+from semel.gateway.relaying import PASSED_ON, BrokeOff, Find, Gone, OutOfReach, Relaying
 
 _SESSION_ID = "mcp-session-id"
 _VERSION = "mcp-protocol-version"
@@ -64,7 +64,7 @@ class Sessions:
         """`find` tells where a member of this log is reached; without it there are no other nodes."""
         self._me = me or NodeId("node", secrets.token_hex(4))
         self._held = HeldSessions(self._me, sessions_max=sessions_max, idle_s=idle_s)
-        self._passing = Passing(self._me.name, find)
+        self._relaying = Relaying(self._me.name, find)
         self._alone: ASGIApp
         self._handshake: ASGIApp
 
@@ -78,14 +78,14 @@ class Sessions:
         self._alone = alone
         self._handshake = RequestBodyLimitMiddleware(self._serve_handshake, body_bytes_max)
         async with AsyncExitStack() as parts:
-            await parts.enter_async_context(self._passing.run())
+            await parts.enter_async_context(self._relaying.run())
             await parts.enter_async_context(self._held.run(server))
             yield
 
     def hang_up(self) -> None:
         """End the streams on which clients only listen, because the node goes down; they listen elsewhere."""
         self._held.hang_up()
-        self._passing.hang_up()
+        self._relaying.hang_up()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
@@ -149,7 +149,7 @@ class Sessions:
 
     async def _pass_on(self, owner: NodeId, scope: Scope, first: Message, receive: Receive, send: Send) -> None:
         try:
-            await self._passing.pass_on(owner, scope, first.get("body", b""), receive, send)
+            await self._relaying.pass_on(owner, scope, first.get("body", b""), receive, send)
         except Gone as error:
             _lose(str(error))
         except OutOfReach as error:
