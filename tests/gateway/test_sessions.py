@@ -5,7 +5,6 @@ import contextlib
 import socket
 from typing import Any
 
-import httpx2
 import pytest
 from mcp import types
 from mcp.types import ElicitRequestParams, ElicitResult
@@ -476,20 +475,23 @@ async def test_an_initialize_that_is_refused_leaves_no_session() -> None:
         assert len(one.sessions) == 0
 
 
-async def test_clients_that_come_and_leave_in_a_hurry_leave_nothing() -> None:
+async def test_clients_that_come_and_leave_in_a_hurry_leave_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
     async with doors("n1", "n2") as nodes, raw() as asking, asyncio.timeout(LIMIT_S):
         one, two = nodes.doors.values()
 
         async def hurry(url: str) -> None:
-            with contextlib.suppress(httpx2.TransportError, TimeoutError):
-                session = await asking.open(one.url)
+            session = await asking.open(one.url)
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.05):
                     await asking.post(url, session, call("wait"))
+            await asking.post(url, session, cancel)
             await asking.http.delete(f"{url}/mcp", headers={**HEADERS, "mcp-session-id": session})
 
         await asyncio.gather(*(hurry(url) for url in nodes.urls * 10))
         while len(one.sessions) + len(two.sessions):
             await asyncio.sleep(0.02)
+    assert [record.getMessage() for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
 
 
 async def test_a_node_on_a_new_port_is_found_there() -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 import httpx2
 import pytest
 from mcp import MCPError
+from mcp.types import ElicitRequestParams, ElicitResult
 
+from tests.conformance.through import EVERYTHING
 from tests.gateway.nodes import HEADERS, Raw, RoundRobin, call, client, events, raw, said
 from tests.processes.cluster import ClusterProcesses, until
 from tests.processes.test_nodes import running
@@ -58,6 +60,22 @@ async def test_a_client_goes_round_three_nodes_and_on_at_another_once_its_own_is
             assert not [it for it in turns.tried if it[0] == "POST" and it[2] >= 400], turns.tried
         assert sorted(cluster.effect_lines()) == sorted(f"charge {name}" for name in (*"012345", "lost"))
         assert [complaints(cluster, name) for name in ("n2", "n3")] == [[], []]
+
+
+async def test_a_tool_on_the_leader_asks_a_client_whose_session_is_on_another_node(tmp_path: Path) -> None:
+    async def answer(_context: object, params: ElicitRequestParams) -> ElicitResult:
+        return ElicitResult(action="accept", content={"username": params.message, "email": "a@example.org"})
+
+    async with running(tmp_path, "n1", "n2", "n3", target=EVERYTHING) as cluster, asyncio.timeout(LIMIT_S):
+        leader = await cluster.leader()
+        names = sorted(cluster.ports, key=lambda name: name == leader)  # the session is opened on a follower
+        turns = RoundRobin([cluster.url(name) for name in names])
+        async with client(turns, elicitation_callback=answer) as asking:
+            for number in range(3):
+                result = await asking.call_tool("test_elicitation", {"message": f"m{number}"})
+                assert f'"username": "m{number}"' in said(result)
+        assert not [it for it in turns.tried if it[2] >= 400]
+        assert [complaints(cluster, name) for name in names] == [[], [], []]
 
 
 async def test_a_session_on_a_frozen_node_is_gone_and_back_when_the_node_is(tmp_path: Path) -> None:

@@ -4,13 +4,14 @@ Knows the SDK's transport of one session; not which node a request is for. The S
 asked: it knows no events by session and no ids that tell a node, and refuses everybody when it is full.
 """
 
+import asyncio
 import logging
 import re
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
@@ -30,6 +31,9 @@ never say that they have left, and one that comes back begins anew."""
 
 IDLE_S = 30 * 60.0
 """A session without any request for so long ends. A stream that its client holds open is a request."""
+
+DELIVER_S = 1.0
+"""How long the end of a session, asked for by its client, waits for what that said before: a cancellation, say."""
 
 RETRY_MS = 500
 """When a client should ask for the rest of a stream that broke or was closed (SEP-1699)."""
@@ -56,6 +60,10 @@ class Session:
     """Who opened it; nobody else may use it."""
     requests: int = 0
     """Under way, open streams among them."""
+    undelivered: int = 0
+    """Messages that were acknowledged (202) and not taken yet."""
+    delivered: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set whenever there is none of them left."""
 
 
 class HeldSessions:
@@ -110,6 +118,9 @@ class HeldSessions:
         if session is None or session.credential != _credential(scope):
             return False
         self._sessions.move_to_end(session_id)
+        if scope["method"] == "DELETE" and session.undelivered:
+            with anyio.move_on_after(DELIVER_S):
+                await session.delivered.wait()
         await self._serve(session, scope, receive, send)
         if session.transport.is_terminated:
             await self._end(session)
@@ -148,11 +159,24 @@ class HeldSessions:
                 await self._end(session)
 
     async def _serve(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
+        acknowledged = False
+
+        async def watched(message: Message) -> None:
+            nonlocal acknowledged
+            if message["type"] == "http.response.start" and message["status"] == 202:
+                acknowledged = True
+                session.undelivered += 1
+                session.delivered.clear()
+            await send(message)
+
         session.requests += 1
         try:
-            await session.transport.handle_request(scope, receive, send)
+            await session.transport.handle_request(scope, receive, watched)
         finally:
             session.requests -= 1
+            session.undelivered -= acknowledged
+            if not session.undelivered:
+                session.delivered.set()
 
     async def _make_room(self) -> bool:
         """End the session that was unused for longest; return False if all are in use."""
