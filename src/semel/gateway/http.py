@@ -14,11 +14,12 @@ import uvicorn
 from mcp.server import Server
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from semel.forks import closes, keep_from_children
 from semel.gateway.hosts import KnownHosts
@@ -40,13 +41,15 @@ def make_app(
     server: Server[Any],
     readiness: Callable[[], str | None],
     *,
+    leaving: Callable[[], bool] = lambda: False,
     routes: Sequence[BaseRoute] = (),
     hosts: Collection[str] = (),
     sessions: Sessions | None = None,
 ) -> Starlette:
     """Return the ASGI app of a node: /mcp, /healthz, /readyz and `routes`.
 
-    It answers to the loopback names, to IP addresses, to this machine's name, and to `hosts`.
+    It answers to the loopback names, to IP addresses, to this machine's name, and to `hosts`. While it is `leaving`,
+    each answer is the last on its connection.
     What belongs to no session stands for itself; `sessions` knows the others, on this node alone if it is not given.
     """
     manager = StreamableHTTPSessionManager(server, stateless=True, max_request_body_size=BODY_BYTES_MAX)
@@ -74,9 +77,34 @@ def make_app(
             Route("/readyz", readyz),
             *routes,
         ],
-        middleware=[Middleware(KnownHosts, names=[*hosts, socket.gethostname()])],
+        middleware=[
+            Middleware(_LastAnswers, leaving=leaving),
+            Middleware(KnownHosts, names=[*hosts, socket.gethostname()]),
+        ],
         lifespan=running,
     )
+
+
+class _LastAnswers:
+    """Says `Connection: close` with each answer of a node that leaves: an ASGI middleware for all routes.
+
+    Else a client that asks again, as one with a ticket does at once, would ask the same node over the connection that
+    it has, though a load balancer would take a new one to another node.
+    """
+
+    def __init__(self, app: ASGIApp, leaving: Callable[[], bool]) -> None:
+        self._app = app
+        self._leaving = leaving
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what comes in, and what goes out with that word in its head."""
+
+        async def send_last(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._leaving():
+                MutableHeaders(scope=message)["connection"] = "close"  # the SDK's streams say keep-alive
+            await send(message)
+
+        await self._app(scope, receive, send_last)
 
 
 @asynccontextmanager
