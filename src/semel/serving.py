@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 
-from semel.core.call import NodeId
+from semel.core.call import CallId, NodeId, Record
 from semel.core.decider import Identity
 from semel.core.limits import Limits
 from semel.errors import ListenError, LogUnavailable, NoLeader, SemelError, UsageError
@@ -319,6 +319,24 @@ class _Door:
         return await self.runtime.call(
             tool, arguments, key=key, caller=caller, client=client, made=made, details=details, party=party
         )
+
+    @property
+    def cluster_id(self) -> str:
+        """What the log calls its cluster."""
+        return self.runtime.cluster_id
+
+    @property
+    def retention_ms(self) -> int:
+        """How long the result of a call is kept."""
+        return self.runtime.retention_ms
+
+    async def stand(self, call: CallId) -> Record | None:
+        """Return how a call stands in the log, None if it does not."""
+        return await self.runtime.stand(call)
+
+    async def begun(self, call: CallId) -> None:
+        """Wait until a call has begun."""
+        await self.runtime.begun(call)
 
     async def ask(self, method: str, params: Mapping[str, Any], party: Party) -> dict[str, Any]:
         """Return what the servers behind this node answer to a request that is no call."""
