@@ -7,7 +7,6 @@ NOT_PASSED_THROUGH = "semel does not pass this through yet: only tools are"
 NOT_ASKED = "semel does not pass on yet what a tool asks of the client"
 NOT_TOLD = "semel does not pass on yet what a tool tells while it runs"
 NOT_DECLARED = "semel does not pass on yet what the client can do"
-NO_ROUNDS = "the core has no rounds of a call yet"
 NO_SESSIONS = "semel has no sessions yet, which the scenario wants to test streams of"
 NO_EVENT_STORE = "a stream that broke is not resumed; not scored, and the suite's own server does not pass it either"
 
@@ -72,8 +71,5 @@ SEMEL: dict[str, dict[str, str]] = {
 }
 """Through semel; the same through a follower and after a failover."""
 
-TASKS: dict[str, str] = {
-    "tasks-mrtr-input": NO_ROUNDS,
-    "tasks-mrtr-composition": NO_ROUNDS,
-}
+TASKS: dict[str, str] = {}
 """The scenarios of the tasks extension, which are of 2026-07-28 alone, through semel."""

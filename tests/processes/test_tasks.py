@@ -9,17 +9,18 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.processes.cluster import ClusterProcesses, get_audit, until
+from tests.processes.cluster import SERVER, ClusterProcesses, get_audit, until
 
 pytestmark = pytest.mark.anyio
 
+ASKING = Path(__file__).with_name("asking.py")
 NEW = "2026-07-28"
 EXTENSIONS = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
 
 
 @asynccontextmanager
-async def running(folder: Path, *names: str) -> AsyncIterator[ClusterProcesses]:
-    cluster = ClusterProcesses(folder)
+async def running(folder: Path, *names: str, target: Path = SERVER) -> AsyncIterator[ClusterProcesses]:
+    cluster = ClusterProcesses(folder, target)
     try:
         await cluster.start(*names)
         yield cluster
@@ -119,6 +120,43 @@ async def test_a_cancelled_task_is_so_at_every_node_and_is_in_the_audit(tmp_path
         (row,) = get_audit(cluster.url(other))
         assert (row["outcome"], row["tool"]) == ("cancelled", "charge")
         assert cluster.effect_lines() == ["charge a"]
+
+
+def answer(url: str, task_id: str, key: str, name: str) -> None:
+    given = {key: {"action": "accept", "content": {"name": name}}}
+    ack = post(url, "tasks/update", taskId=task_id, inputResponses=given)
+    assert ack.keys() <= {"resultType", "_meta"}, ack
+
+
+async def test_what_was_answered_stays_answered_when_the_node_that_took_it_is_killed(tmp_path: Path) -> None:
+    async with running(tmp_path, "n1", "n2", target=ASKING) as cluster:
+        leader = await cluster.leader()
+        other = "n2" if leader == "n1" else "n1"
+        task_id = post(cluster.url(leader), "tools/call", name="greet", arguments={})["taskId"]
+        asked = await ended(cluster.url(other), task_id)
+        assert (asked["status"], [*asked["inputRequests"]]) == ("input_required", ["1.first", "1.second"])
+        answer(cluster.url(leader), task_id, "1.second", "Bob")
+        await cluster.kill(leader)
+        await cluster.leader(among=[other])
+        assert [*get(cluster.url(other), task_id)["inputRequests"]] == ["1.first"]
+        answer(cluster.url(other), task_id, "1.first", "Alice")
+        done = await ended(cluster.url(other), task_id)
+        assert done["result"]["content"][0]["text"] == "Hello, Alice and Bob!"
+        assert cluster.effect_lines() == ["greet 0", "greet 2"]
+        (row,) = get_audit(cluster.url(other))
+        assert (row["outcome"], row["rounds"]) == ("ok", 3)
+
+
+async def test_a_task_that_waits_for_answers_is_given_up_for_good_at_every_node(tmp_path: Path) -> None:
+    async with running(tmp_path, "n1", "n2", target=ASKING) as cluster:
+        leader = await cluster.leader()
+        other = "n2" if leader == "n1" else "n1"
+        task_id = post(cluster.url(leader), "tools/call", name="greet", arguments={})["taskId"]
+        await ended(cluster.url(other), task_id)
+        post(cluster.url(other), "tasks/cancel", taskId=task_id)
+        answer(cluster.url(leader), task_id, "1.first", "late")
+        assert get(cluster.url(leader), task_id)["status"] == "cancelled"
+        assert cluster.effect_lines() == ["greet 0"]
 
 
 async def test_an_id_of_another_cluster_names_no_task(tmp_path: Path) -> None:
