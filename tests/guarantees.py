@@ -74,6 +74,7 @@ PROMISES = (
         processes=(
             "test_tasks",
             "test_nodes",
+            "test_author",
             "test_connect",
             "test_fire",
             "test_chaos",
@@ -119,6 +120,7 @@ PROMISES = (
         node=("test_runtime",),
         processes=(
             "test_nodes",
+            "test_author",
             "test_connect",
             "test_fire",
             "test_chaos",
@@ -155,7 +157,7 @@ PROMISES = (
         ),
         log=_NOT_THE_LOGS,
         node=("test_runtime",),
-        processes=("test_tasks", "test_fire", "test_chaos", "test_cuts", "test_deaths"),
+        processes=("test_tasks", "test_author", "test_fire", "test_chaos", "test_cuts", "test_deaths"),
         chaos=(chaos.calls_come_to_an_end, chaos.the_calm_answers_all),
     ),
     Promise(
@@ -261,7 +263,7 @@ PROMISES = (
         ),
         log=_NOT_THE_LOGS,
         node=("test_runtime",),
-        processes=("test_tasks", "test_nodes", "test_fire", "test_chaos", "test_cuts", "test_deaths"),
+        processes=("test_tasks", "test_nodes", "test_author", "test_fire", "test_chaos", "test_cuts", "test_deaths"),
         chaos=(chaos.doubts_have_a_death, chaos.calls_come_to_an_end, chaos.once_is_once, chaos.outcomes_stay),
     ),
     Promise(
@@ -298,7 +300,7 @@ PROMISES = (
         ),
         log=_NOT_THE_LOGS,
         node=("test_runtime",),
-        processes=("test_chaos", "test_cuts"),
+        processes=("test_author", "test_chaos", "test_cuts"),
         chaos=(chaos.answers_are_in_the_log, chaos.one_key_is_one_call, chaos.refusals_are_deserved),
     ),
 )

@@ -153,7 +153,7 @@ class Node:
             raise
 
     async def _start(self) -> None:
-        toolbox = McpToolbox(_target(self._target), self._limits)
+        toolbox = self._make_toolbox()
         await toolbox.start()
         self._parts.push_async_callback(toolbox.close)
 
@@ -173,7 +173,7 @@ class Node:
         host, ports = _address(self._listen)
         hosts = [host, *self._advertised_hosts()]
         app = make_app(self._server(), door.readiness, leaving=door.leaving, routes=routes, hosts=hosts)
-        port = await self._serve(app, host, ports)
+        port = await self._serve(self._shown(app), host, ports)
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         self.advertised = self.advertised or await url_for_peers(host, port, local=log.local)
         if self._data is not None or not log.local:  # else the lock on its place keeps the name to one process
@@ -255,6 +255,14 @@ class Node:
     async def serve_stdio(self, wire: Wire) -> None:
         """Serve MCP over stdin and stdout, too, until the client closes its end."""
         await serve_stdio(self._server(), wire)
+
+    def _make_toolbox(self) -> McpToolbox:
+        """Return what runs the tools."""
+        return McpToolbox(_target(self._target), self._limits)
+
+    def _shown(self, app: Any) -> Any:
+        """Return what of the node's HTTP app is shown to others: all of it."""
+        return app
 
     def _server(self) -> Any:
         assert self._door is not None

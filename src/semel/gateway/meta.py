@@ -1,6 +1,9 @@
-"""The names that semel uses in MCP's `_meta`: what it reads, what it adds, and nothing else."""
+"""The names that semel uses in MCP, most of them in `_meta`: what it reads, what it adds, and nothing else."""
 
 from typing import Final
+
+EXTENSION: Final = "dev.semel/once"
+"""Not in `_meta` but among a server's extensions: its author has put semel into it."""
 
 KEY: Final = "dev.semel/idempotency-key"
 """On a request: names the call. On an answer: the same, also where the node made it."""
