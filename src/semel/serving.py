@@ -28,6 +28,7 @@ from semel.gateway.server import ANONYMOUS, KEYS_OF_CLIENTS, make_server
 from semel.gateway.snapshots import fetch_snapshot, snapshot_route
 from semel.gateway.stdio import Wire, serve_stdio
 from semel.gateway.target import Target, load_target, split_target
+from semel.gateway.tasks import Tasks
 from semel.gateway.toolbox import McpToolbox
 from semel.log.engines import hosts_of, open_log
 from semel.log.protocol import Log
@@ -272,6 +273,7 @@ class Node:
             client_keys=self._keys,
             require_key=self._require_key,
             announcer=self._announcer,
+            tasks=Tasks(self._door),
         )
 
     def _serving(self) -> Runtime:

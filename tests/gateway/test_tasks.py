@@ -249,7 +249,7 @@ class Wire:
 
 @asynccontextmanager
 async def open_wire(node: FakeNode, version: str) -> AsyncIterator[Wire]:
-    app = make_app(make_server(node), node.readiness)  # type: ignore[arg-type]
+    app = make_app(make_server(node, tasks=tasks.Tasks(node)), node.readiness)  # type: ignore[arg-type]
     async with (
         serve_http(app, "127.0.0.1", 0) as port,
         httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as http,

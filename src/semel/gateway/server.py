@@ -95,6 +95,7 @@ def make_server(
     client_keys: Sequence[str] = KEYS_OF_CLIENTS,
     require_key: bool = False,
     announcer: Announcer | None = None,
+    tasks: Tasks | None = None,
 ) -> Server[Any]:
     """Return the MCP server of a node.
 
@@ -104,11 +105,10 @@ def make_server(
         client_keys: names in `_meta` that may hold an idempotency key.
         require_key: refuse a call of a once tool that brings no key.
         announcer: tells clients when something changes.
+        tasks: the node's tasks, if a call may become one.
     """
     door = NodeDoor(backend, require_key=require_key)
-    return make_door(
-        door, instructions=instructions, client_keys=client_keys, announcer=announcer, tasks=Tasks(backend)
-    )
+    return make_door(door, instructions=instructions, client_keys=client_keys, announcer=announcer, tasks=tasks)
 
 
 def make_door(

@@ -2,7 +2,7 @@
 
 The tasks extension of MCP 2026-07-28 (SEP-2663), and the tasks of 2025-11-25 but for their list. A task is nothing but
 a semel call: it stands in the log before its handle is given, its handle is a token that every node reads, and so
-there is nothing of it to be lost with a node. Knows the `Backend`; how a task is told is `taskview`'s.
+there is nothing of it to be lost with a node. Knows the `Witness`; how a task is told is `taskview`'s.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from semel.gateway.taskid import TaskId
 from semel.gateway.taskmode import EXTENSION, TaskMode, mode_of
 from semel.gateway.taskview import RELATED, View, answers_to, as_of_2025, created, detailed, going_on, still_asked, view
 from semel.node.asides import Party, Question
-from semel.node.backend import Backend, Details
+from semel.node.backend import Details, Witness
 from semel.node.settled import settling
 
 ERA_2025 = "2025-11-25"
@@ -70,7 +70,7 @@ class _UpdateParams(_TaskParams):
 class Tasks:
     """The tasks of one node's clients."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Witness) -> None:
         self._backend = backend
 
     def offer(self, server: Server[Any], told: Callable[[SemelError], MCPError]) -> None:

@@ -61,6 +61,27 @@ class Backend(Protocol):
         """
         ...
 
+    async def ask(self, method: str, params: Mapping[str, Any], party: Party) -> dict[str, Any]:
+        """Return what the servers behind this node answer to a request that is no call; raises `Unanswered`."""
+        ...
+
+    def offers(self) -> Mapping[str, Any]:
+        """Return what those servers offer, as MCP's ServerCapabilities has it."""
+        ...
+
+    @property
+    def asides(self) -> Asides:
+        """What passes beside the log: a call's questions are answered there, and it is cancelled there."""
+        ...
+
+    def readiness(self) -> str | None:
+        """Return None if the node can take calls, else why not."""
+        ...
+
+
+class Witness(Backend, Protocol):
+    """A node that can also be asked how a call stands, whoever asked for it."""
+
     @property
     def cluster_id(self) -> str:
         """What the log calls its cluster; known to nodes, and to nobody else unless they tell."""
@@ -84,21 +105,4 @@ class Backend(Protocol):
 
     async def begun(self, call: CallId) -> None:
         """Wait until a call has begun: its intent stands in the log. If it ends first, this may wait for ever."""
-        ...
-
-    async def ask(self, method: str, params: Mapping[str, Any], party: Party) -> dict[str, Any]:
-        """Return what the servers behind this node answer to a request that is no call; raises `Unanswered`."""
-        ...
-
-    def offers(self) -> Mapping[str, Any]:
-        """Return what those servers offer, as MCP's ServerCapabilities has it."""
-        ...
-
-    @property
-    def asides(self) -> Asides:
-        """What passes beside the log: a call's questions are answered there, and it is cancelled there."""
-        ...
-
-    def readiness(self) -> str | None:
-        """Return None if the node can take calls, else why not."""
         ...
