@@ -349,6 +349,7 @@ BESIDE = {
     "test_whereabouts": "the name and the URL under which a node is known",
     "test_judge": "that the judge of the chaos sees each breach",
     "test_linearizable": "that the checker of histories sees bad ones",
+    "test_sessions": "older clients keep their sessions on any node, or are told to begin anew",
     "test_bench": "that the measurements can be made",
     "test_network": "that the hosts' wires can be cut, and that nothing of them stays",
     "test_relay": "that the chaos's connections can be cut",

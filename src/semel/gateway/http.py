@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from semel.forks import closes, keep_from_children
 from semel.gateway.hosts import KnownHosts
 from semel.gateway.listening import bind
+from semel.gateway.sessions import Sessions
 
 BODY_BYTES_MAX = 64 * 2**20
 """One request; so much more than the arguments may have that a request over their limit is told so by its caller's
@@ -43,14 +44,22 @@ def make_app(
     leaving: Callable[[], bool] = lambda: False,
     routes: Sequence[BaseRoute] = (),
     hosts: Collection[str] = (),
+    sessions: Sessions | None = None,
 ) -> Starlette:
     """Return the ASGI app of a node: /mcp, /healthz, /readyz and `routes`.
 
     It answers to the loopback names, to IP addresses, to this machine's name, and to `hosts`. While it is `leaving`,
     each answer is the last on its connection.
-    Each request stands for itself, in the older protocol versions too: no session ties a client to this node.
+    What belongs to no session stands for itself; `sessions` knows the others, on this node alone if it is not given.
     """
-    sessions = StreamableHTTPSessionManager(server, stateless=True, max_request_body_size=BODY_BYTES_MAX)
+    manager = StreamableHTTPSessionManager(server, stateless=True, max_request_body_size=BODY_BYTES_MAX)
+    front = Sessions() if sessions is None else sessions
+
+    @asynccontextmanager
+    async def running(_app: Starlette) -> AsyncIterator[None]:
+        alone = StreamableHTTPASGIApp(manager)
+        async with manager.run(), front.run(server, alone, body_bytes_max=BODY_BYTES_MAX):
+            yield
 
     async def healthz(_request: Request) -> JSONResponse:
         return JSONResponse({"status": "ok"})
@@ -63,7 +72,7 @@ def make_app(
 
     return Starlette(
         routes=[
-            Route("/mcp", StreamableHTTPASGIApp(sessions)),
+            Route("/mcp", front),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             *routes,
@@ -72,7 +81,7 @@ def make_app(
             Middleware(_LastAnswers, leaving=leaving),
             Middleware(KnownHosts, names=[*hosts, socket.gethostname()]),
         ],
-        lifespan=lambda _app: sessions.run(),
+        lifespan=running,
     )
 
 

@@ -14,6 +14,10 @@ KEY_MADE: Final = "dev.semel/key-made"
 CALLER: Final = "dev.semel/caller"
 """On a request: who asks; the same key of two callers names two calls."""
 
+PARTY: Final = "dev.semel/party"
+"""On a call in the log whose client can be asked: names that client, so that what a server asks or says on a shared
+pipe in the course of several calls is known to be for the one client of all of them."""
+
 HELD: Final = "dev.semel/held"
 """On an answer that only asks to be asked again: the error that it stands for, as error data have it, with its text."""
 
