@@ -72,6 +72,7 @@ PROMISES = (
         log=_NOT_THE_LOGS,
         node=("test_runtime",),
         processes=(
+            "test_tasks",
             "test_nodes",
             "test_author",
             "test_connect",
@@ -156,7 +157,7 @@ PROMISES = (
         ),
         log=_NOT_THE_LOGS,
         node=("test_runtime",),
-        processes=("test_author", "test_fire", "test_chaos", "test_cuts", "test_deaths"),
+        processes=("test_tasks", "test_author", "test_fire", "test_chaos", "test_cuts", "test_deaths"),
         chaos=(chaos.calls_come_to_an_end, chaos.the_calm_answers_all),
     ),
     Promise(
@@ -262,7 +263,7 @@ PROMISES = (
         ),
         log=_NOT_THE_LOGS,
         node=("test_runtime",),
-        processes=("test_nodes", "test_author", "test_fire", "test_chaos", "test_cuts", "test_deaths"),
+        processes=("test_tasks", "test_nodes", "test_author", "test_fire", "test_chaos", "test_cuts", "test_deaths"),
         chaos=(chaos.doubts_have_a_death, chaos.calls_come_to_an_end, chaos.once_is_once, chaos.outcomes_stay),
     ),
     Promise(

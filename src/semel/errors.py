@@ -7,6 +7,7 @@
     │   ├── BadKey                the idempotency key is empty, too long or not printable
     │   ├── KeyMissing            the node takes no call of such a tool without a key
     │   ├── BadTicket             the requestState is none of ours, damaged, another call's, or not the last round's
+    │   ├── UnknownTask           no such task, not this caller's, or forgotten
     │   ├── KeyReused             the key names another call: other tool or other arguments
     │   ├── KeyStale              the key's call is so old that its result is forgotten
     │   └── TooLarge              the arguments are over the limit
@@ -87,6 +88,12 @@ class BadTicket(CallError):
     """The requestState is not one that a node gave, is damaged, or was given for another call, caller or round."""
 
     code = "bad_ticket"
+
+
+class UnknownTask(CallError):
+    """The id names no task, or not one of this caller's, or one that is forgotten; which, only its owner learns."""
+
+    code = "unknown_task"
 
 
 class KeyReused(CallError):

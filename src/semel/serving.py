@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 
-from semel.core.call import NodeId
+from semel.core.call import CallId, NodeId, Record
 from semel.core.decider import Identity
 from semel.core.limits import Limits
 from semel.errors import ListenError, LogUnavailable, NoLeader, SemelError, UsageError
@@ -29,6 +29,7 @@ from semel.gateway.sessions import Sessions
 from semel.gateway.snapshots import fetch_snapshot, snapshot_route
 from semel.gateway.stdio import Wire, serve_stdio
 from semel.gateway.target import Target, load_target, split_target
+from semel.gateway.tasks import Tasks
 from semel.gateway.toolbox import McpToolbox
 from semel.log.engines import hosts_of, open_log
 from semel.log.protocol import Log
@@ -277,6 +278,7 @@ class Node:
             client_keys=self._keys,
             require_key=self._require_key,
             announcer=self._announcer,
+            tasks=Tasks(self._door),
         )
 
     def _serving(self) -> Runtime:
@@ -332,6 +334,24 @@ class _Door:
         return await self.runtime.call(
             tool, arguments, key=key, caller=caller, client=client, made=made, details=details, party=party
         )
+
+    @property
+    def cluster_id(self) -> str:
+        """What the log calls its cluster."""
+        return self.runtime.cluster_id
+
+    @property
+    def retention_ms(self) -> int:
+        """How long the result of a call is kept."""
+        return self.runtime.retention_ms
+
+    async def stand(self, call: CallId) -> Record | None:
+        """Return how a call stands in the log, None if it does not."""
+        return await self.runtime.stand(call)
+
+    async def begun(self, call: CallId) -> None:
+        """Wait until a call has begun."""
+        await self.runtime.begun(call)
 
     async def ask(self, method: str, params: Mapping[str, Any], party: Party) -> dict[str, Any]:
         """Return what the servers behind this node answer to a request that is no call."""

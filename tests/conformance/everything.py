@@ -163,8 +163,13 @@ class Entry:
 TOOLS: dict[str, Entry] = {}
 
 
-def tool(*, task: str | None = None, schema: dict[str, Any] | None = None, **properties: str) -> Callable[[Run], Run]:
-    """List a tool; `properties` are its arguments with their types, all of them required."""
+def tool(
+    *, task: str | None = None, mode: str | None = None, schema: dict[str, Any] | None = None, **properties: str
+) -> Callable[[Run], Run]:
+    """List a tool; `properties` are its arguments with their types, all of them required.
+
+    `task` is what it says of tasks to clients of 2025-11-25; `mode` is what it says to semel, for those of 2026-07-28.
+    """
     listed: dict[str, Any] = {
         "type": "object",
         "properties": {name: {"type": each} for name, each in properties.items()},
@@ -180,6 +185,7 @@ def tool(*, task: str | None = None, schema: dict[str, Any] | None = None, **pro
                 description=(run.__doc__ or "").partition("\n")[0],
                 input_schema=schema or listed,
                 execution=types.ToolExecution(task_support=task) if task else None,
+                meta={"dev.semel/task": mode} if mode else None,
             ),
             run,
         )
@@ -487,6 +493,7 @@ async def greet(asked: Asked) -> Given:
 
 @tool(
     task="optional",
+    mode="always",
     schema={
         "type": "object",
         "properties": {"seconds": {"type": "number"}, "label": {"type": "string"}},
@@ -499,20 +506,20 @@ async def slow_compute(asked: Asked) -> Given:
     return f"Computed {asked.arguments.get('label', 'it')}"
 
 
-@tool(task="required")
+@tool(task="required", mode="required")
 async def failing_job(asked: Asked) -> Given:
     """Fail as a tool does, after a second."""
     await asyncio.sleep(1)
     return types.CallToolResult(content=[text("The job has failed")], is_error=True)
 
 
-@tool(task="optional")
+@tool(task="optional", mode="always")
 async def protocol_error_job(asked: Asked) -> Given:
     """Fail as a request does."""
     raise MCPError(types.INTERNAL_ERROR, "the job broke off")
 
 
-@tool(task="optional", schema={"type": "object", "properties": {"filename": {"type": "string"}}})
+@tool(task="optional", mode="always", schema={"type": "object", "properties": {"filename": {"type": "string"}}})
 async def confirm_delete(asked: Asked) -> Given:
     """Ask to confirm; as a task, after the task was made.
 
@@ -523,17 +530,18 @@ async def confirm_delete(asked: Asked) -> Given:
     return f"Deleted {name}" if (answers["confirm"].content or {}).get("confirm") else f"Kept {name}"
 
 
-@tool(task="optional")
+@tool(task="optional", mode="always")
 async def multi_input(asked: Asked) -> Given:
     """Ask for two things that are answered one by one; as a task, after the task was made."""
     answers = await asked.ask({"first": NAME_ASKED, "second": NAME_ASKED})
     return ", ".join(str((answer.content or {}).get("name")) for answer in answers.values())
 
 
-@tool(task="required")
+@tool(task="optional", mode="auto")
 async def test_tool_with_task(asked: Asked) -> Given:
-    """Ask for a name before the task is made."""
+    """Ask for a name before the task is made, and then take so long that one is."""
     answers = await asked.ask({"user_name": NAME_ASKED}, state="asked for a name")
+    await asyncio.sleep(3)
     return f"Hello, {answers['user_name'].content['name']}!"
 
 

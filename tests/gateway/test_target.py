@@ -198,6 +198,7 @@ def tools(**entries: Any) -> str:
         (tools(f={"efect": "read"}), "'efect' says nothing to semel: did you mean 'effect'"),
         (tools(f={"effect": "write"}), "\"effect\" is one of read, repeatable, once, and not 'write'"),
         (tools(f={"timeoutS": True}), "a number of seconds over 0"),
+        (tools(f={"task": "sometimes"}), "never, auto, always, required"),
         (tools(f={"serializeBy": 3}), '"serializeBy" must be a string'),
         (tools(f=[]), "the tool 'f': it must be an object with any of effect"),
         (tools(f={"reconcile": {}}), '"tool" must be the name of a read tool'),

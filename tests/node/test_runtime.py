@@ -31,6 +31,7 @@ from semel.errors import (
     LogUnavailable,
     NoLeader,
     ReplicaError,
+    Unconfirmed,
     Undecided,
     UnknownTool,
 )
@@ -41,6 +42,7 @@ from semel.node.backend import Details
 from semel.node.members import Beat
 from semel.node.replica import Replica
 from semel.node.runtime import Runtime
+from semel.node.settled import settling
 from semel.node.snapshot import Snapshot
 from semel.node.tools import Attempt, Done, Gone, Unknown
 
@@ -220,6 +222,17 @@ async def test_a_node_whose_log_turns_out_not_to_fit_once_it_is_reached_says_so(
     async with cluster(tmp_path, log) as nodes:
         node = await nodes.start("n1")
         assert isinstance(await asyncio.wait_for(node.failed, 10.0), ClusterMismatch)
+
+
+class SlowLog(MemoryLog):
+    """A log that others' entries are late from."""
+
+    pause_s = 0.0
+
+    async def follow(self, after: int) -> AsyncGenerator[Batch, None]:
+        async for batch in super().follow(after):
+            await asyncio.sleep(self.pause_s)
+            yield batch
 
 
 class UnheardLog(MemoryLog):
@@ -827,3 +840,82 @@ async def test_the_last_beat_of_a_node_that_was_dead_before_counts_for_no_copy(
         await until(lambda: n1._trimmer.durable == n1.position, "the one replica is durable")
         await until(lambda: n1._trimmer.held, "the leader says that nothing is trimmed")
         assert log._first == 1
+
+
+async def test_a_call_can_be_waited_for_to_begin_on_every_node(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        tools = Tools()
+        tools.gate.clear()
+        n1, n2 = await c.start("n1", tools), await c.start("n2")
+        await until(lambda: n2.readiness() is None, "n2 is ready")
+        call = CallId("shop", "k")
+        beginnings = [asyncio.create_task(node.begun(call)) for node in (n1, n2)]
+        given_up = asyncio.create_task(n2.begun(call))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        asked = asyncio.create_task(n2.call("work", {}, key="k", caller="shop"))
+        await asyncio.wait_for(asyncio.gather(*beginnings), 10.0)
+        record = await n2.stand(call)
+        assert record is not None
+        assert (record.status, record.executor.name) == (Status.RUNNING, "n1")
+        asked.cancel()  # who asked has gone; the call goes on
+        tools.gate.set()
+        await until(lambda: not n2._decider.ledger.open, "the call has ended")
+        ended = await n2.stand(call)
+        assert ended is not None
+        assert ended.status is Status.OK
+        assert not n1._beginnings._awaited
+        assert not n2._beginnings._awaited
+
+
+async def test_how_a_call_stands_is_told_as_of_now_by_a_node_that_lags(tmp_path: Path) -> None:
+    log = SlowLog()
+    async with cluster(tmp_path, log) as c:
+        n1 = await c.start("n1")
+        await calls(n1, "k")
+        n2 = await c.start("n2")
+        await until(lambda: n2.position == n1.position, "n2 has read it all")
+        log.pause_s = 0.3
+        await calls(n1, "k2")
+        assert n2._decider.ledger.find(CallId("shop", "k2")) is None
+        assert await n2.stand(CallId("shop", "k2")) is not None
+        assert await n2.stand(CallId("shop", "nothing")) is None
+
+
+async def test_a_node_that_cannot_reach_the_log_knows_outcomes_and_not_that_there_is_no_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("semel.node.reach.READ_TO_TAIL_S", 0.2)
+    log = UnreachedLog()
+    log.refusals = {"tail": 0, "first": 0}
+    async with cluster(tmp_path, log) as c:
+        tools = Tools()
+        node = await c.start("n1", tools)
+        await calls(node, "k")
+        tools.gate.clear()
+        asked = asyncio.create_task(node.call("work", {}, key="long", caller="shop"))
+        await until(lambda: tools.attempts[1:], "the tool runs")
+        log.refusals["tail"] = 1_000_000
+        for key, status in (("k", Status.OK), ("long", Status.RUNNING)):
+            record = await node.stand(CallId("shop", key))
+            assert record is not None
+            assert record.status is status
+        with pytest.raises(Unconfirmed):
+            await node.stand(CallId("shop", "nothing"))
+        log.refusals["tail"] = 0
+        tools.gate.set()
+        await asked
+
+
+async def test_a_round_that_brings_its_outcome_is_logged_and_no_tool_runs(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        tools = Tools()
+        n1 = await c.start("n1", tools)
+        await until(lambda: n1.readiness() is None, "n1 leads")
+        answers = settling({"inputResponses": {"a": 1}}, Status.CANCELLED, {"content": []})
+        reply = await n1.call("gone", {}, key="k", caller="c", details=Details(answers=answers))
+        assert (reply.record.status, bytes(reply.record.result or b"")) == (Status.CANCELLED, b'{"content":[]}')
+        assert reply.record.position > 0
+        assert tools.attempts == []
+        with pytest.raises(KeyReused):
+            await n1.call("gone", {}, key="k", caller="c", details=Details(answers={**answers, "more": 1}))

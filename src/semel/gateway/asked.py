@@ -23,6 +23,7 @@ from mcp_types import (
 from semel.core.call import CallId
 from semel.errors import BadKey, BadTicket
 from semel.gateway import meta
+from semel.gateway.taskmode import without_tasks
 from semel.gateway.ticket import Ticket
 from semel.node.backend import Details
 
@@ -108,6 +109,8 @@ def follow(given: Asked, state: str, replies: Mapping[str, Any]) -> Asked:
     if given.named and given.key != ticket.key:
         raise BadTicket(f"the requestState was given for another key than {given.key!r}. Nothing was run")
     answers: Mapping[str, Any] | None = ticket.answers
+    if answers is not None:  # a ticket may be anybody's work, and a round's outcome is not theirs to bring
+        answers = {name: answers[name] for name in ("requestState", "inputResponses") if name in answers}
     if ticket.why == "wants":
         answers = {"inputResponses": dict(replies)}
         if ticket.state is not None:
@@ -134,12 +137,14 @@ def call_meta(context: Context) -> dict[str, Any]:
         said.pop(name, None)
     if context.protocol_version not in MODERN_PROTOCOL_VERSIONS:
         said[PROTOCOL_VERSION_META_KEY] = context.protocol_version
-        capabilities = context.session.client_capabilities
-        if capabilities is not None:
-            said[CLIENT_CAPABILITIES_META_KEY] = capabilities.model_dump(by_alias=True, mode="json", exclude_none=True)
+        shaken = context.session.client_capabilities
+        if shaken is not None:
+            said[CLIENT_CAPABILITIES_META_KEY] = shaken.model_dump(by_alias=True, mode="json", exclude_none=True)
         level = level_of(context)
         if level is not None:
             said[LOG_LEVEL_META_KEY] = level
+    if isinstance(capabilities := said.get(CLIENT_CAPABILITIES_META_KEY), dict):
+        said[CLIENT_CAPABILITIES_META_KEY] = without_tasks(capabilities)
     if not said.get(CLIENT_CAPABILITIES_META_KEY, True):
         del said[CLIENT_CAPABILITIES_META_KEY]  # of one that can do nothing, nothing is kept in the log
     said.pop(meta.PARTY, None)

@@ -24,6 +24,7 @@ from semel.core.call import Effect, Spec
 from semel.errors import BadArguments, UnknownTool
 from semel.gateway import meta
 from semel.gateway.overrides import NOTHING, Override, Reconcile
+from semel.gateway.taskmode import TaskMode, said_of
 
 _log = logging.getLogger(__name__)
 
@@ -124,6 +125,9 @@ def make_entry(server: str, tool: Mapping[str, Any], *, prefix: str = "", overri
     effect, source = _effect(said, tool.get("annotations") or {})
     if override.effect is not None:
         effect, source = override.effect, "operator"
+    task = override.task or said_of(tool)
+    if effect is Effect.READ and task not in (None, TaskMode.NEVER):
+        effect = Effect.REPEATABLE  # so it has an intent, which a task needs; again is harmless
     name = f"{prefix}{tool['name']}"
     serialize_by = override.serialize_by or said.get(meta.SERIALIZE_BY)
     shown = {**said, meta.EFFECT: str(effect), meta.EFFECT_FROM: source}
@@ -133,6 +137,8 @@ def make_entry(server: str, tool: Mapping[str, Any], *, prefix: str = "", overri
         shown[meta.SERIALIZE_BY] = override.serialize_by
     if override.reconcile is not None:
         shown[meta.RECONCILE] = f"{prefix}{override.reconcile.tool}"
+    if task is not None:
+        shown[meta.TASK] = str(task)
     return Entry(
         definition={**tool, "name": name, "_meta": shown},
         server=server,

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from semel.core.call import Effect
 from semel.errors import TargetError
+from semel.gateway.taskmode import TaskMode
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")  # what MCP's specification says of tool names
 _MARK = "__semel_tool__"
@@ -30,6 +31,7 @@ class Declaration:
     timeout_s: float | None
     serialize_by: str | None
     reconcile: Callable[..., Any] | None
+    task: TaskMode | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,7 @@ def tool(
     timeout_s: float | None = None,
     serialize_by: str | None = None,
     reconcile: Callable[..., Any] | None = None,
+    task: Literal["never", "auto", "always", "required"] | None = None,
     name: str | None = None,
     description: str | None = None,
 ) -> Callable[[_Function], _Function]: ...
@@ -85,6 +88,7 @@ def tool(
     timeout_s: float | None = None,
     serialize_by: str | None = None,
     reconcile: Callable[..., Any] | None = None,
+    task: str | None = None,
     name: str | None = None,
     description: str | None = None,
 ) -> Any:
@@ -100,6 +104,9 @@ def tool(
             what the tool would have returned if it knows that the tool acted, and None if it does not know. The tool
             is never run because of what it says. It must change nothing, and has the tool's time limit. (For
             tools of other servers, mcp.json names one.)
+        task: whether a call becomes an MCP task, for a client that takes one: "auto", the default, if it takes long;
+            "always"; "never"; "required" refuses clients that take none. (A "read" tool has tasks only if this is
+            said, and then its calls are logged as those of a "repeatable" one.)
         name: the tool's name, if not the function's.
         description: what the tool does, if not the docstring.
 
@@ -115,6 +122,7 @@ def tool(
             timeout_s=_checked_timeout(timeout_s),
             serialize_by=_checked_parameter(marked, serialize_by),
             reconcile=None if reconcile is None else checked_hook(marked, reconcile, effect),
+            task=_checked_task(task),
         )
         setattr(marked, _MARK, declaration)
         return marked
@@ -153,6 +161,14 @@ def _checked_timeout(timeout_s: float | None) -> float | None:
     if not isinstance(timeout_s, int | float) or not math.isfinite(timeout_s) or timeout_s <= 0:
         raise TargetError(f"@tool(timeout_s={timeout_s!r}): say a number of seconds over 0")
     return float(timeout_s)
+
+
+def _checked_task(task: str | None) -> TaskMode | None:
+    try:
+        return None if task is None else TaskMode(task)
+    except ValueError:
+        known = ", ".join(repr(str(each)) for each in TaskMode)
+        raise TargetError(f"@tool(task={task!r}): there is no such mode; say one of {known}") from None
 
 
 def _checked_parameter(function: Callable[..., Any], serialize_by: str | None) -> str | None:

@@ -49,6 +49,9 @@ TIMEOUT: Final = "dev.semel/timeout-s"
 SERIALIZE_BY: Final = "dev.semel/serialize-by"
 """On a tool: the argument by whose value its calls run one after the other."""
 
+TASK: Final = "dev.semel/task"
+"""On a tool: whether its calls become tasks: never, auto, always or required."""
+
 TERM: Final = "dev.semel/term"
 ATTEMPT: Final = "dev.semel/attempt"
 """On a request to an upstream and on an answer: the leader's reign, and the how manieth run of the call it was."""

@@ -73,6 +73,8 @@ def _add(server: MCPServer[Any], function: Callable[..., Any], declared: Declara
         said[meta.TIMEOUT] = declared.timeout_s
     if declared.serialize_by is not None:
         said[meta.SERIALIZE_BY] = declared.serialize_by
+    if declared.task is not None:
+        said[meta.TASK] = str(declared.task)
     server.add_tool(
         _telling(function),
         name=declared.name,

@@ -12,11 +12,12 @@ from typing import Any
 
 from semel.core.call import Effect
 from semel.errors import TargetError
+from semel.gateway.taskmode import TaskMode
 
 EVERY = "*"
 """In place of a tool's name: every tool of the server, where the tool's own entry does not say otherwise."""
 
-_KEYS = ("effect", "timeoutS", "serializeBy", "reconcile")
+_KEYS = ("effect", "timeoutS", "serializeBy", "reconcile", "task")
 _RECONCILE_KEYS = ("tool", "found", "keyArgument")
 
 
@@ -43,6 +44,7 @@ class Override:
     timeout_s: float | None = None
     serialize_by: str | None = None
     reconcile: Reconcile | None = None
+    task: TaskMode | None = None
 
     def over(self, other: "Override") -> "Override":
         """Return this one, with what `other` says where this one says nothing."""
@@ -51,6 +53,7 @@ class Override:
             timeout_s=self.timeout_s or other.timeout_s,
             serialize_by=self.serialize_by or other.serialize_by,
             reconcile=self.reconcile or other.reconcile,
+            task=self.task or other.task,
         )
 
 
@@ -82,6 +85,8 @@ def _override(place: str, entry: object) -> Override:
     effect, timeout_s = said.get("effect"), said.get("timeoutS")
     if effect is not None and effect not in list(Effect):
         raise TargetError(f'{place}: "effect" is one of {", ".join(Effect)}, and not {effect!r}')
+    if (task := said.get("task")) is not None and task not in list(TaskMode):
+        raise TargetError(f'{place}: "task" is one of {", ".join(TaskMode)}, and not {task!r}')
     if timeout_s is not None and not _is_span(timeout_s):
         raise TargetError(f'{place}: "timeoutS" is a number of seconds over 0, and not {timeout_s!r}')
     reconcile = _reconcile(place, said.get("reconcile"))
@@ -95,6 +100,7 @@ def _override(place: str, entry: object) -> Override:
         timeout_s=None if timeout_s is None else float(timeout_s),
         serialize_by=_text(place, said, "serializeBy"),
         reconcile=reconcile,
+        task=None if task is None else TaskMode(task),
     )
 
 

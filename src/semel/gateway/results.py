@@ -14,6 +14,9 @@ from semel.node.tools import Done
 _ENVELOPE = "io.modelcontextprotocol/serverInfo"
 """Says which server answered; every server stamps its own, and so does the node's."""
 
+_OURS = (_ENVELOPE, meta.SOURCE, meta.PROTOCOL_ERROR)
+"""What a tool's own result does not get to say."""
+
 
 def failed(text: str, status: Status = Status.ERROR, *, error: dict[str, Any] | None = None) -> Done:
     """Return the end of a run that gave no result of its own: `text` says what happened.
@@ -62,7 +65,7 @@ def ended(tool: str, result: dict[str, Any], limits: Limits) -> Done:
 
 def _without_envelope(result: Mapping[str, Any]) -> dict[str, Any]:
     bare = {name: value for name, value in result.items() if name not in ("resultType", "_meta")}
-    said = {name: value for name, value in (result.get("_meta") or {}).items() if name not in (_ENVELOPE, meta.SOURCE)}
+    said = {name: value for name, value in (result.get("_meta") or {}).items() if name not in _OURS}
     return {**bare, "_meta": said} if said else bare
 
 

@@ -21,6 +21,8 @@ from semel.gateway.announcing import Announcer
 from semel.gateway.answers import result_of
 from semel.gateway.asked import ANONYMOUS, KEYS_OF_CLIENTS, Asked, Context, asked, call_meta, follow, set_level
 from semel.gateway.hearing import Hearing
+from semel.gateway.taskmode import EXTENSION, with_support
+from semel.gateway.tasks import CAPABILITY_OF_2025, ERA_2025, Tasks
 from semel.gateway.ticket import HELD_MAX, Ticket
 from semel.node.asides import Unanswered
 from semel.node.backend import Backend, Reply
@@ -93,6 +95,7 @@ def make_server(
     client_keys: Sequence[str] = KEYS_OF_CLIENTS,
     require_key: bool = False,
     announcer: Announcer | None = None,
+    tasks: Tasks | None = None,
 ) -> Server[Any]:
     """Return the MCP server of a node.
 
@@ -102,9 +105,10 @@ def make_server(
         client_keys: names in `_meta` that may hold an idempotency key.
         require_key: refuse a call of a once tool that brings no key.
         announcer: tells clients when something changes.
+        tasks: the node's tasks, if a call may become one.
     """
     door = NodeDoor(backend, require_key=require_key)
-    return make_door(door, instructions=instructions, client_keys=client_keys, announcer=announcer)
+    return make_door(door, instructions=instructions, client_keys=client_keys, announcer=announcer, tasks=tasks)
 
 
 def make_door(
@@ -114,11 +118,12 @@ def make_door(
     client_keys: Sequence[str] = KEYS_OF_CLIENTS,
     tickets: bool = True,
     announcer: Announcer | None = None,
+    tasks: Tasks | None = None,
 ) -> Server[Any]:
     """Return an MCP server of both eras for what is behind `door`.
 
     With `tickets`, a client of the new era gets one in the place of an error after which it should ask again. With an
-    `announcer`, clients are told when something changes.
+    `announcer`, clients are told when something changes. With `tasks`, a call may become one.
     """
 
     async def list_tools(context: Context, _params: types.PaginatedRequestParams | None) -> Any:
@@ -126,6 +131,8 @@ def make_door(
             announcer.met(context)
         try:
             tools = [_shown(tool, context.protocol_version) for tool in await door.tools()]
+            if tasks is not None and context.protocol_version == ERA_2025:
+                tools = [with_support(tool) for tool in tools]
         except SemelError as error:
             raise as_protocol_error(error) from error
         return {"tools": tools, "resultType": "complete", "ttlMs": 0, "cacheScope": "public"}
@@ -137,7 +144,11 @@ def make_door(
             raise as_protocol_error(error) from error
         try:
             async with Hearing(context) as hearing:
-                result = await _called(door, params.name, params.arguments or {}, given, hearing)
+
+                async def ask() -> Mapping[str, Any]:
+                    return await _called(door, params.name, params.arguments or {}, given, hearing)
+
+                result = await (ask() if tasks is None else tasks.answer(context, params.name, given.id, ask))
         except SemelError as error:
             if tickets and _may_ask_again(error, given, context.protocol_version):
                 return _held(error, given)
@@ -176,6 +187,8 @@ def make_door(
     server.add_request_handler("logging/setLevel", types.SetLevelRequestParams, _set_level)
     if announcer is not None:
         _serve_subscriptions(server, announcer)
+    if tasks is not None:
+        tasks.offer(server, as_protocol_error)
     return server
 
 
@@ -201,6 +214,8 @@ class _Offering(Server[Any]):
         for name in ("prompts", "resources", "logging", "completions"):
             if getattr(offered, name) is None:
                 setattr(served, name, None)
+        if EXTENSION in self.extensions and named.get("protocol_version") not in MODERN_PROTOCOL_VERSIONS:
+            served.tasks = CAPABILITY_OF_2025
         return served
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from semel.core.call import Record
+from semel.core.call import CallId, Record
 from semel.node.asides import Asides, Party
 
 
@@ -76,4 +76,33 @@ class Backend(Protocol):
 
     def readiness(self) -> str | None:
         """Return None if the node can take calls, else why not."""
+        ...
+
+
+class Witness(Backend, Protocol):
+    """A node that can also be asked how a call stands, whoever asked for it."""
+
+    @property
+    def cluster_id(self) -> str:
+        """What the log calls its cluster; known to nodes, and to nobody else unless they tell."""
+        ...
+
+    @property
+    def retention_ms(self) -> int:
+        """How long the result of a call is kept, from its outcome on."""
+        ...
+
+    async def stand(self, call: CallId) -> Record | None:
+        """Return how a call stands in the log, None if it does not.
+
+        An outcome is told at once, for nothing changes it. Anything else is told as of when this was asked, so that
+        no node takes back what another has shown; but if the log is out of reach, that a call runs is told as it was.
+
+        Raises:
+            Unconfirmed: it is not known here, or in doubt, and the log does not tell whether that is its last word.
+        """
+        ...
+
+    async def begun(self, call: CallId) -> None:
+        """Wait until a call has begun: its intent stands in the log. If it ends first, this may wait for ever."""
         ...

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from semel.core.call import CallId, NodeId, Spec, Status
+from semel.core.call import Call, CallId, Effect, NodeId, Record, Spec, Status
 from semel.core.codec import decode_entry, encode
 from semel.core.decider import Decider, Identity
 from semel.core.entry import Entry
@@ -58,12 +58,14 @@ from semel.errors import (
     LogTrimmed,
     LogUnavailable,
     SemelError,
+    Unconfirmed,
     Undecided,
     by_code,
 )
 from semel.log.protocol import Log
 from semel.node.asides import AsideMessage, Asides, Party
 from semel.node.backend import Details, Reply
+from semel.node.beginnings import Beginnings
 from semel.node.catchup import CatchUp, Fetch
 from semel.node.desk import Desk
 from semel.node.fit import check_fit
@@ -72,6 +74,7 @@ from semel.node.members import Beat, Home, Members
 from semel.node.peers import Peers
 from semel.node.reach import Reach
 from semel.node.replica import Replica, digest_of_entry
+from semel.node.settled import settled
 from semel.node.status import View, cluster_status
 from semel.node.tools import Attempt, Done, Gone, Toolbox
 from semel.node.trimming import Trimmer
@@ -136,6 +139,7 @@ class Runtime:
         self._replica = replica
         self._decider = Decider(identity, Ledger(replica, replica.totals()), self.limits)
         self._desk = Desk(identity.node, self.limits)
+        self._beginnings = Beginnings()
         self._tasks: set[asyncio.Task[None]] = set()
         self._members = Members(log, identity.node.name)
         self._catch_up = CatchUp(log, identity.node.name, fetch, replica.path.with_suffix(".incoming"))
@@ -262,7 +266,7 @@ class Runtime:
             ticket, answer = stack.enter_context(self._desk.ticket(call))
             if party is not None:
                 stack.enter_context(self.asides.waiting(call.id, party))
-            self._step(Submitted(ticket, call, self._spec(tool, arguments), keyed=key is not None and not made))
+            self._step(Submitted(ticket, call, self._spec(call, arguments), keyed=key is not None and not made))
             if self._parting is not None:
                 self._desk.refuse(ticket, self._parting)  # unless it was answered at once
             try:
@@ -278,11 +282,39 @@ class Runtime:
         with self._beside.waiting(request, party):
             return await self.toolbox.ask(method, params, self._beside.of(request))
 
-    def _spec(self, tool: str, arguments: Mapping[str, Any]) -> Spec | Refusal:
+    def _spec(self, call: Call, arguments: Mapping[str, Any]) -> Spec | Refusal:
+        if settled(call) is not None:
+            return Spec(effect=Effect.READ)
         try:
-            return self.toolbox.examine(tool, arguments)
+            return self.toolbox.examine(call.tool, arguments)
         except CallError as error:
             return Refusal(error.code, str(error))
+
+    @property
+    def cluster_id(self) -> str:
+        """What the log calls its cluster; "" before its first entry is read."""
+        return self._decider.ledger.totals.cluster_id
+
+    @property
+    def retention_ms(self) -> int:
+        """How long the result of a call is kept."""
+        return self.limits.result_retention_ms
+
+    async def stand(self, call: CallId) -> Record | None:
+        """Return how a call stands in the log; see `Backend.stand`."""
+        record = self._decider.ledger.find(call)
+        if record is not None and record.status.final:
+            return record
+        try:
+            await self.read_to_tail()
+        except Unconfirmed:
+            if record is None or record.status is Status.IN_DOUBT:  # doubt is said as the newest word only
+                raise
+        return self._decider.ledger.find(call)
+
+    async def begun(self, call: CallId) -> None:
+        """Wait until a call has begun; see `Backend.begun`."""
+        await self._beginnings.wait(call, self._decider.ledger.open)
 
     async def read_to_tail(self) -> int:
         """Wait until this node has read all that the log holds as this is asked; return the position of its end.
@@ -328,7 +360,7 @@ class Runtime:
         """Take a peer's message."""
         spec = None
         if isinstance(message, Forward):
-            spec = self._spec(message.call.tool, msgspec.json.decode(message.call.arguments))
+            spec = self._spec(message.call, msgspec.json.decode(message.call.arguments))
         self._step(Received(sender, message, spec))
 
     def overheard(self, sender: NodeId, message: AsideMessage) -> None:
@@ -364,6 +396,7 @@ class Runtime:
             if ledger.position != position:
                 self._replica.commit(ledger.totals, self._last_entry)
                 self.reach.heard(ledger.position)
+                self._beginnings.look(ledger.open)
                 self.changed.set()
                 self.changed = asyncio.Event()
         except SemelError as error:
@@ -429,8 +462,10 @@ class Runtime:
 
     async def _run(self, run: Run) -> None:
         begun_s = time.monotonic()
-        attempt = Attempt(run.call, run.term, run.attempt, run.timeout_s)
-        ended = await self.toolbox.run(attempt, self.asides.of(run.call.id))
+        ended: Done | Gone | None = settled(run.call)
+        if ended is None:
+            attempt = Attempt(run.call, run.term, run.attempt, run.timeout_s)
+            ended = await self.toolbox.run(attempt, self.asides.of(run.call.id))
         duration_ms = round((time.monotonic() - begun_s) * 1000, 3)
         if isinstance(ended, Gone):
             logger.warning("%s was lost while it ran: %s", run.call.tool, ended.reason)

@@ -1,0 +1,174 @@
+"""Tasks on real nodes: made at one, asked after at another, and where the one that runs them is killed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.processes.cluster import SERVER, ClusterProcesses, get_audit, until
+
+pytestmark = pytest.mark.anyio
+
+ASKING = Path(__file__).with_name("asking.py")
+NEW = "2026-07-28"
+EXTENSIONS = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
+
+
+@asynccontextmanager
+async def running(folder: Path, *names: str, target: Path = SERVER) -> AsyncIterator[ClusterProcesses]:
+    cluster = ClusterProcesses(folder, target)
+    try:
+        await cluster.start(*names)
+        yield cluster
+    finally:
+        await cluster.stop()
+
+
+def post(url: str, method: str, **params: Any) -> dict[str, Any]:
+    """Ask as a client of the tasks extension does; return the result, or the error."""
+    said = {
+        "io.modelcontextprotocol/protocolVersion": NEW,
+        "io.modelcontextprotocol/clientCapabilities": EXTENSIONS,
+        **params.pop("meta", {}),
+    }
+    headers = {
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": NEW,
+        "Mcp-Method": method,
+        "Mcp-Name": params.get("name") or params["taskId"],
+    }
+    message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": said}}
+    answer = httpx2.post(f"{url}/mcp", json=message, headers=headers, timeout=20).json()
+    found: dict[str, Any] = answer["result"] if "result" in answer else answer["error"]
+    return found
+
+
+def begin(url: str, tool: str, name: str, wait_s: float) -> str:
+    """Return the task of a call that takes long."""
+    made = post(url, "tools/call", name=tool, arguments={"name": name, "wait_s": wait_s})
+    assert (made["resultType"], made["status"]) == ("task", "working")
+    task_id: str = made["taskId"]
+    return task_id
+
+
+def get(url: str, task_id: str) -> dict[str, Any]:
+    return post(url, "tasks/get", taskId=task_id)
+
+
+async def ended(url: str, task_id: str) -> dict[str, Any]:
+    """Return a task once it is over."""
+
+    def look() -> dict[str, Any] | None:
+        task = get(url, task_id)
+        return task if task["status"] != "working" else None
+
+    found: dict[str, Any] = await until(look, what="the task to end")
+    return found
+
+
+async def test_tasks_outlive_the_node_that_gave_and_runs_them(tmp_path: Path) -> None:
+    async with running(tmp_path, "n1", "n2") as cluster:
+        leader = await cluster.leader()
+        other = "n2" if leader == "n1" else "n1"
+        stored, charged = await asyncio.gather(
+            asyncio.to_thread(begin, cluster.url(leader), "store", "a", 8.0),
+            asyncio.to_thread(begin, cluster.url(leader), "charge", "b", 60.0),
+        )
+        for task in (stored, charged):
+            assert get(cluster.url(other), task)["status"] == "working"
+        await cluster.kill(leader)
+
+        done = await ended(cluster.url(other), stored)
+        assert (done["status"], done["result"]["structuredContent"]) == ("completed", {"result": "stored a"})
+        assert done["_meta"]["dev.semel/attempt"] == 2
+        doubted = await ended(cluster.url(other), charged)
+        assert (doubted["status"], doubted["result"]["isError"]) == ("completed", True)
+        assert doubted["result"]["_meta"]["dev.semel/outcome"] == "in_doubt"
+        assert doubted["statusMessage"].startswith("In doubt: nobody can know whether charge acted")
+        assert sorted(cluster.effect_lines()) == ["charge b", "store a", "store a"]
+
+        await cluster.start(leader)
+        assert get(cluster.url(leader), stored)["status"] == "completed"
+        rows = get_audit(cluster.url(leader))
+        assert {(row["tool"], row["outcome"]) for row in rows} == {("store", "ok"), ("charge", "in_doubt")}
+
+
+async def test_a_task_made_at_a_follower_goes_on_when_the_follower_is_killed(tmp_path: Path) -> None:
+    async with running(tmp_path, "n1", "n2") as cluster:
+        leader = await cluster.leader()
+        other = "n2" if leader == "n1" else "n1"
+        charged = begin(cluster.url(other), "charge", "a", 4.0)
+        await cluster.kill(other)
+        done = await ended(cluster.url(leader), charged)
+        assert (done["status"], done["result"]["structuredContent"]) == ("completed", {"result": "charged a"})
+        assert cluster.effect_lines() == ["charge a"]
+
+
+async def test_a_cancelled_task_is_so_at_every_node_and_is_in_the_audit(tmp_path: Path) -> None:
+    async with running(tmp_path, "n1", "n2") as cluster:
+        leader = await cluster.leader()
+        other = "n2" if leader == "n1" else "n1"
+        charged = begin(cluster.url(other), "charge", "a", 60.0)
+        assert post(cluster.url(leader), "tasks/cancel", taskId=charged).keys() <= {"resultType", "_meta"}
+        for name in (leader, other):
+            task = await ended(cluster.url(name), charged)
+            assert (task["status"], "may have acted" in task["statusMessage"]) == ("cancelled", True)
+        (row,) = get_audit(cluster.url(other))
+        assert (row["outcome"], row["tool"]) == ("cancelled", "charge")
+        assert cluster.effect_lines() == ["charge a"]
+
+
+def answer(url: str, task_id: str, key: str, name: str) -> None:
+    given = {key: {"action": "accept", "content": {"name": name}}}
+    ack = post(url, "tasks/update", taskId=task_id, inputResponses=given)
+    assert ack.keys() <= {"resultType", "_meta"}, ack
+
+
+async def test_what_was_answered_stays_answered_when_the_node_that_took_it_is_killed(tmp_path: Path) -> None:
+    async with running(tmp_path, "n1", "n2", target=ASKING) as cluster:
+        leader = await cluster.leader()
+        other = "n2" if leader == "n1" else "n1"
+        task_id = post(cluster.url(leader), "tools/call", name="greet", arguments={})["taskId"]
+        asked = await ended(cluster.url(other), task_id)
+        assert (asked["status"], [*asked["inputRequests"]]) == ("input_required", ["1.first", "1.second"])
+        answer(cluster.url(leader), task_id, "1.second", "Bob")
+        await cluster.kill(leader)
+        await cluster.leader(among=[other])
+        assert [*get(cluster.url(other), task_id)["inputRequests"]] == ["1.first"]
+        answer(cluster.url(other), task_id, "1.first", "Alice")
+        done = await ended(cluster.url(other), task_id)
+        assert done["result"]["content"][0]["text"] == "Hello, Alice and Bob!"
+        assert cluster.effect_lines() == ["greet 0", "greet 2"]
+        (row,) = get_audit(cluster.url(other))
+        assert (row["outcome"], row["rounds"]) == ("ok", 3)
+
+
+async def test_a_task_that_waits_for_answers_is_given_up_for_good_at_every_node(tmp_path: Path) -> None:
+    async with running(tmp_path, "n1", "n2", target=ASKING) as cluster:
+        leader = await cluster.leader()
+        other = "n2" if leader == "n1" else "n1"
+        task_id = post(cluster.url(leader), "tools/call", name="greet", arguments={})["taskId"]
+        await ended(cluster.url(other), task_id)
+        post(cluster.url(other), "tasks/cancel", taskId=task_id)
+        answer(cluster.url(leader), task_id, "1.first", "late")
+        assert get(cluster.url(leader), task_id)["status"] == "cancelled"
+        assert cluster.effect_lines() == ["greet 0"]
+
+
+async def test_an_id_of_another_cluster_names_no_task(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    async with running(tmp_path / "one", "n1") as one, running(tmp_path / "two", "n1") as two:
+        key = {"dev.semel/idempotency-key": "order-42"}
+        arguments = {"name": "a", "wait_s": 30.0}
+        made = [
+            post(cluster.url("n1"), "tools/call", name="charge", arguments=arguments, meta=key)
+            for cluster in (one, two)
+        ]
+        assert made[0]["taskId"] != made[1]["taskId"]
+        refused = get(two.url("n1"), made[0]["taskId"])
+        assert (refused["code"], refused["data"]["code"]) == (-32602, "unknown_task")
