@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from semel.forks import closes, keep_from_children
+from semel.gateway.fastpath import FastPath
 from semel.gateway.hosts import KnownHosts
 from semel.gateway.listening import bind
 
@@ -65,7 +66,10 @@ def make_app(
             Route("/readyz", readyz),
             *routes,
         ],
-        middleware=[Middleware(KnownHosts, names=[*hosts, socket.gethostname()])],
+        middleware=[
+            Middleware(KnownHosts, names=[*hosts, socket.gethostname()]),
+            Middleware(FastPath, server=server),  # the last, so that nothing is passed by that would keep a request out
+        ],
         lifespan=lambda _app: sessions.run(),
     )
 
