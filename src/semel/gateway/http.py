@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 
 from semel.forks import closes, keep_from_children
 from semel.gateway.fastpath import FastPath
+from semel.gateway.heads import BoundedHeads
 from semel.gateway.hosts import KnownHosts
 from semel.gateway.listening import bind
 
@@ -91,6 +92,7 @@ async def serve_http(
                 log_config=None,
                 access_log=False,
                 lifespan="on",
+                http=BoundedHeads,
                 ws="websockets-sansio",
                 ws_max_size=websocket_bytes_max,
                 timeout_keep_alive=_IDLE_S,
