@@ -5,6 +5,7 @@ They run outside the measured process, cost it nothing, and take every answer ap
 
 import asyncio
 import itertools
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Self
@@ -25,7 +26,7 @@ ENVELOPE = {
 Add = Callable[[int, int], Awaitable[int]]
 """Calls the tool once, under a key of its own, and returns the sum that was answered."""
 
-_keys = itertools.count(1)
+_keys = (f"bench-{secrets.token_hex(4)}-{number}" for number in itertools.count(1))
 
 
 def request(number: int, a: int, b: int) -> bytes:
@@ -33,7 +34,7 @@ def request(number: int, a: int, b: int) -> bytes:
     params = {
         "name": "add",
         "arguments": {"a": a, "b": b},
-        "_meta": {**ENVELOPE, "dev.semel/idempotency-key": f"bench-{next(_keys)}"},
+        "_meta": {**ENVELOPE, "dev.semel/idempotency-key": next(_keys)},
     }
     return msgspec.json.encode({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params})
 
