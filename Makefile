@@ -5,8 +5,9 @@ READY   := $(VENV)/.ready
 SEEDS   ?= 20000
 MINUTES ?= 1
 LOG     ?= sqlite
+THROUGH ?= follower
 
-.PHONY: help demo demo-quorum test check lint types imports sim mutants fire chaos hosts chaos-peers million bench readme lock clean
+.PHONY: help demo demo-quorum test check lint types imports sim mutants fire chaos hosts chaos-peers conformance million bench readme lock clean
 
 help:  ## show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -62,11 +63,14 @@ readme: $(READY)  ## put the demos' real output into the README
 chaos-peers: $(READY)  ## the same fire on Restate, DBOS, Temporal, Celery and semel; writes docs/GUARANTEES.md
 	@$(BIN)/python -m tests.peers
 
+conformance: $(READY)  ## MCP's own conformance suite, THROUGH=follower, failover, node or direct
+	@$(BIN)/python -m tests.conformance --through $(THROUGH) --extensions
+
 lock:  ## choose newest versions of all dependencies and pin them
 	scripts/lock
 
 clean:
-	rm -rf $(VENV) .peers .coverage* .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .peers .conformance .coverage* .pytest_cache .mypy_cache .ruff_cache
 
 $(READY): requirements.lock pyproject.toml scripts/setup scripts/etcd
 	@scripts/setup $(VENV)

@@ -333,4 +333,5 @@ BESIDE = {
     "test_bench": "that the measurements can be made",
     "test_network": "that the hosts' wires can be cut, and that nothing of them stays",
     "test_relay": "that the chaos's connections can be cut",
+    "test_conformance": "what MCP asks of a server, by its own suite, through a follower and after a failover",
 }

@@ -31,7 +31,7 @@ THERE = {
     "mutants": {mutant.name for mutant in MUTANTS},
     "log": modules("log"),
     "node": modules("node"),
-    "processes": modules("processes", "chaos", "hosts"),
+    "processes": modules("processes", "chaos", "hosts", "conformance"),
     "chaos": names(tests.chaos.judge.CHECKS),
 }
 """All that each layer has."""

@@ -31,6 +31,7 @@ from semel.gateway.target import Target, load_target, split_target
 from semel.gateway.toolbox import McpToolbox
 from semel.log.engines import hosts_of, open_log
 from semel.log.protocol import Log
+from semel.node.asides import Asides, Party
 from semel.node.backend import Details, Reply
 from semel.node.departure import Departure
 from semel.node.peers import MESSAGE_BYTES_MAX
@@ -181,7 +182,6 @@ class Node:
         identity = Identity(me, self.advertised, self._cluster, cluster_id=secrets.token_hex(8))
         loop = asyncio.get_running_loop()
         self._parts.callback(self._announcer.close)
-        toolbox.on_change = lambda: loop.call_soon_threadsafe(self._announcer.tools_changed)
         runtime = Runtime(
             log=log,
             replica=replica,
@@ -193,6 +193,10 @@ class Node:
         if not log.local and (remark := unreachable(self.advertised, hosts_of(self.log_url))):
             runtime.remarks.append(remark)
         self.failed = runtime.failed
+        announce = runtime.asides.announce
+        toolbox.on_event = lambda kind, uri: loop.call_soon_threadsafe(announce, kind, uri)
+        runtime.asides.happened = self._announcer.happened
+        self._announcer.on_watch = runtime.asides.want
         door.open(runtime)
         self._parts.push_async_callback(runtime.stop)
         await runtime.start()
@@ -308,11 +312,25 @@ class _Door:
         client: str = "",
         made: bool = False,
         details: Details | None = None,
+        party: Party | None = None,
     ) -> Reply:
         """Run a call once and return how it stands."""
         return await self.runtime.call(
-            tool, arguments, key=key, caller=caller, client=client, made=made, details=details
+            tool, arguments, key=key, caller=caller, client=client, made=made, details=details, party=party
         )
+
+    async def ask(self, method: str, params: Mapping[str, Any], party: Party) -> dict[str, Any]:
+        """Return what the servers behind this node answer to a request that is no call."""
+        return await self.runtime.ask(method, params, party)
+
+    def offers(self) -> Mapping[str, Any]:
+        """Return what those servers offer."""
+        return self._toolbox.offers()
+
+    @property
+    def asides(self) -> Asides:
+        """What passes beside the log."""
+        return self.runtime.asides
 
     def readiness(self) -> str | None:
         """Return None if the node can take calls, else why not."""

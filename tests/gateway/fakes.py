@@ -16,6 +16,7 @@ from semel.core.limits import Limits
 from semel.errors import SemelError, UnknownTool
 from semel.gateway.target import load_target
 from semel.gateway.toolbox import McpToolbox
+from semel.node.asides import Asides, Party, Unanswered
 from semel.node.backend import Details, Reply
 from semel.node.tools import Attempt, Done, Gone
 
@@ -53,12 +54,20 @@ class FakeBackend:
     limits: Limits = field(default_factory=Limits)
     records: dict[CallId, Record] = field(default_factory=dict)
     ids: Any = field(default_factory=lambda: itertools.count(1))
+    offered: dict[str, Any] = field(default_factory=dict)
+    asides: Asides = field(default_factory=lambda: Asides(NodeId("n1", "life"), lambda _message: None))
 
     def tools(self) -> Sequence[Mapping[str, Any]]:
         return self.shown
 
     def readiness(self) -> str | None:
         return self.ready
+
+    def offers(self) -> Mapping[str, Any]:
+        return self.offered
+
+    async def ask(self, method: str, params: Mapping[str, Any], party: Party) -> dict[str, Any]:
+        raise Unanswered({"code": -32601, "message": "Method not found"})
 
     async def call(
         self,
@@ -70,6 +79,7 @@ class FakeBackend:
         client: str = "",
         made: bool = False,
         details: Details | None = None,
+        party: Party | None = None,
     ) -> Reply:
         self.asked.append(Asked(tool, dict(arguments), key, caller, client, made, details))
         if self.error is not None:

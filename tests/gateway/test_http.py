@@ -136,11 +136,9 @@ async def test_pages_of_other_sites_are_kept_out_of_websockets_too() -> None:
 
 
 class Limited(FakeBackend):
-    async def call(
-        self, tool: str, arguments: Any, *, key: str | None, caller: str, client: str = "", made: bool = False
-    ) -> Reply:
+    async def call(self, tool: str, arguments: Any, **named: Any) -> Reply:
         encode_arguments(dict(arguments), Limits())
-        return await super().call(tool, arguments, key=key, caller=caller, client=client)
+        return await super().call(tool, arguments, **named)
 
 
 async def test_arguments_of_40_megabytes_are_refused_by_name_and_size() -> None:

@@ -224,7 +224,7 @@ async def test_a_server_of_the_newest_version_is_served_and_its_changes_are_hear
         assert told(await box.run(attempt("add", {"a": 1, "b": 2})))["structuredContent"] == {"result": 3}
         changed = asyncio.Event()
         loop = asyncio.get_running_loop()
-        box.on_change = lambda: loop.call_soon_threadsafe(changed.set)
+        box.on_event = lambda _kind, _uri: loop.call_soon_threadsafe(changed.set)
         assert text(await box.run(attempt("grow"))) == "grown"
         await asyncio.wait_for(changed.wait(), 10)
         assert told(await box.run(attempt("add_again", {"a": 1, "b": 2})))["structuredContent"] == {"result": 3}

@@ -14,7 +14,7 @@ import semel
 from semel.errors import BadTicket, Busy, Draining, NoLeader, SemelError, Undecided
 from semel.gateway.http import make_app, serve_http
 from semel.gateway.server import make_server
-from semel.gateway.ticket import ROUNDS_MAX, Ticket
+from semel.gateway.ticket import HELD_MAX, Ticket
 from semel.node.backend import Reply
 
 from .fakes import FakeBackend
@@ -22,7 +22,7 @@ from .fakes import FakeBackend
 pytestmark = pytest.mark.anyio
 
 NEW = "2026-07-28"
-TICKET = Ticket(key="sum", caller="shop", made=False, rounds=1)
+TICKET = Ticket(key="sum", caller="shop", made=False, held=1)
 
 
 @dataclass
@@ -39,11 +39,11 @@ class Leaderless(FakeBackend):
 
 
 async def test_an_unmodified_client_asks_again_by_itself_and_gets_the_one_outcome() -> None:
-    backend = Leaderless(failures=ROUNDS_MAX)
+    backend = Leaderless(failures=HELD_MAX)
     async with Client(make_server(backend), mode=NEW) as client:
         result = await client.call_tool("add", {"a": 1, "b": 2})
     assert result.structured_content == {"result": 3}
-    assert len(backend.asked) == ROUNDS_MAX + 1
+    assert len(backend.asked) == HELD_MAX + 1
     (key,) = {asked.key for asked in backend.asked}
     assert (result.meta or {})["dev.semel/idempotency-key"] == key
     assert all(asked.made for asked in backend.asked)
@@ -91,7 +91,7 @@ async def test_the_rounds_end_with_the_typed_error_before_the_client_gives_up(er
         with pytest.raises(MCPError, match="no") as caught:
             await client.call_tool("add", {})
     assert caught.value.data["code"] == error.code
-    assert len(backend.asked) == ROUNDS_MAX + 1
+    assert len(backend.asked) == HELD_MAX + 1
 
 
 @pytest.mark.parametrize(("era", "error"), [("legacy", NoLeader("no")), (NEW, Busy("no"))], ids=["legacy", "busy"])
@@ -136,7 +136,7 @@ FORGED = {
     "huge": "semel-1." + "a" * 100_000,
     "no base64": "semel-1.123456789abc.ä",
     "of another caller": TICKET.text(),
-    "of another key": Ticket(key="other", caller="anonymous", made=False, rounds=1).text(),
+    "of another key": Ticket(key="other", caller="anonymous", made=False, held=1).text(),
 }
 
 

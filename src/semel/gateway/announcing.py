@@ -1,49 +1,130 @@
-"""Tells a node's MCP clients that its tools have changed, as far as their protocol version lets a node tell them.
+"""Tells a node's MCP clients what has changed, as far as their protocol version lets a node tell them.
 
-In 2026-07-28 a client asks for that with `subscriptions/listen`, on any transport. In the older versions a server may
-just say so, but only where a connection stands: on stdio. Over HTTP each request of theirs stands for itself here, so
-that such a client learns of it when it lists the tools again.
+In 2026-07-28 a client asks for that with `subscriptions/listen`, on any transport. In the handshake eras a server may
+just say of a list that it changed, and says of a resource what a client subscribed to, where a connection stands.
 """
 
 import asyncio
 import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import anyio
+from mcp import types
 from mcp.server import ServerRequestContext
+from mcp.server.connection import Connection
 from mcp.server.session import ServerSession
-from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
+from mcp.server.subscriptions import (
+    InMemorySubscriptionBus,
+    ListenHandler,
+    PromptsListChanged,
+    ResourcesListChanged,
+    ResourceUpdated,
+    ServerEvent,
+    ToolsListChanged,
+)
+from mcp.shared.subscriptions import event_to_notification
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
+
+_LISTS: dict[str, ServerEvent] = {
+    "tools": ToolsListChanged(),
+    "prompts": PromptsListChanged(),
+    "resources": ResourcesListChanged(),
+}
+
+Context = ServerRequestContext[Any, Any]
+
+
+class _Listener:
+    """A connection of the handshake eras: the newest request's session, and the resources it subscribed to."""
+
+    def __init__(self, session: ServerSession) -> None:
+        self.session = session
+        self.uris: set[str] = set()
 
 
 class Announcer:
-    """What all doors of a node have in common; lives in the node's event loop."""
+    """What all doors of a node have in common; lives in the node's event loop.
+
+    `on_watch` is told which resources clients here want to hear of, whenever that changes.
+    """
 
     def __init__(self) -> None:
         self._bus = InMemorySubscriptionBus()
-        self._stdio: ServerSession | None = None
-        """The newest request's, of which any stands for the whole connection; there is one client on stdio."""
+        self._handler = ListenHandler(self._bus)
+        self._listeners: dict[Connection, _Listener] = {}
+        self._watched: Counter[str] = Counter()
         self._telling: set[asyncio.Task[None]] = set()
-        self.listen = ListenHandler(self._bus)
-        """Serves `subscriptions/listen`."""
+        self.on_watch: Callable[[frozenset[str]], None] = lambda _uris: None
 
-    def met(self, context: ServerRequestContext[Any, Any]) -> None:
-        """Remember who has listed the tools, if it can be told later without having asked for it."""
-        if context.request is None and context.protocol_version not in MODERN_PROTOCOL_VERSIONS:
-            self._stdio = context.session
+    async def listen(self, context: Context, params: types.SubscriptionsListenRequestParams) -> Any:
+        """Serve `subscriptions/listen`."""
+        with self._watching(set(params.notifications.resource_subscriptions or ())):
+            return await self._handler(context, params)
 
-    def tools_changed(self) -> None:
-        """Tell everybody who can be told."""
-        telling = asyncio.get_running_loop().create_task(self._tell(), name="announce tools")
+    def met(self, context: Context) -> None:
+        """Remember who has asked for something that may change, if it can be told without having asked for that."""
+        if context.protocol_version not in MODERN_PROTOCOL_VERSIONS:
+            self._listener(context)
+
+    def subscribe(self, context: Context, uri: str) -> None:
+        """Tell a client of the handshake eras of changes of a resource."""
+        listener = self._listener(context)
+        if uri not in listener.uris:
+            listener.uris.add(uri)
+            self._watch([uri], 1)
+
+    def unsubscribe(self, context: Context, uri: str) -> None:
+        """Tell it no more."""
+        listener = self._listener(context)
+        if uri in listener.uris:
+            listener.uris.remove(uri)
+            self._watch([uri], -1)
+
+    def happened(self, kind: str, uri: str) -> None:
+        """Tell everybody who can be told: the list of a kind has changed, or the resource at `uri`."""
+        event = _LISTS[kind] if kind in _LISTS else ResourceUpdated(uri)
+        telling = asyncio.get_running_loop().create_task(self._tell(event), name=f"announce {kind}")
         self._telling.add(telling)
         telling.add_done_callback(self._telling.discard)
 
     def close(self) -> None:
         """End the streams of those who listen; they listen elsewhere."""
-        self.listen.close()
+        self._handler.close()
 
-    async def _tell(self) -> None:
-        await self._bus.publish(ToolsListChanged())
-        if self._stdio is not None:
-            with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
-                await self._stdio.send_tool_list_changed()
+    async def _tell(self, event: ServerEvent) -> None:
+        await self._bus.publish(event)
+        for listener in list(self._listeners.values()):
+            if not isinstance(event, ResourceUpdated) or event.uri in listener.uris:
+                with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+                    await listener.session.send_notification(event_to_notification(event, {}))
+
+    def _listener(self, context: Context) -> _Listener:
+        connection = context.session._connection  # the SDK's own `Context` shows it; the one that handlers get, not yet
+        listener = self._listeners.get(connection)
+        if listener is None:
+            listener = self._listeners[connection] = _Listener(context.session)
+            connection.exit_stack.callback(self._forget, connection)
+        return listener
+
+    def _forget(self, connection: Connection) -> None:
+        self._watch(self._listeners.pop(connection).uris, -1)
+
+    @contextmanager
+    def _watching(self, uris: set[str]) -> Iterator[None]:
+        self._watch(uris, 1)
+        try:
+            yield
+        finally:
+            self._watch(uris, -1)
+
+    def _watch(self, uris: Iterable[str], times: int) -> None:
+        before = frozenset(self._watched)
+        for uri in uris:
+            self._watched[uri] += times
+            if not self._watched[uri]:
+                del self._watched[uri]
+        if frozenset(self._watched) != before:
+            self.on_watch(frozenset(self._watched))

@@ -59,6 +59,8 @@ def result_of(reply: Reply) -> dict[str, Any]:
         meta.REPLAYED: reply.replayed,
         meta.OUTCOME: str(record.status),
     }
+    if record.status is Status.INPUT_REQUIRED:
+        result["resultType"] = "input_required"
     kept = result.get("_meta") or {}
     if result.get("isError") is True:
         by_tool = record.status in (Status.OK, Status.ERROR)

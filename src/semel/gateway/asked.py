@@ -6,16 +6,25 @@ Knows the places where clients put a key, in both protocol eras; nothing of node
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mcp import types
 from mcp.server import ServerRequestContext
 from mcp.server.auth.middleware.auth_context import get_access_token
+from mcp.types.version import MODERN_PROTOCOL_VERSIONS
+from mcp_types import (
+    CLIENT_CAPABILITIES_META_KEY,
+    CLIENT_INFO_META_KEY,
+    LOG_LEVEL_META_KEY,
+    PROTOCOL_VERSION_META_KEY,
+)
 
+from semel.core.call import CallId
 from semel.errors import BadKey, BadTicket
 from semel.gateway import meta
 from semel.gateway.ticket import Ticket
+from semel.node.backend import Details
 
 ANONYMOUS = "anonymous"
 PROPOSED_KEY = "idempotencyKey"
@@ -27,14 +36,19 @@ KEYS_OF_CLIENTS = (PROPOSED_KEY, "claudecode/toolUseId")
 
 Context = ServerRequestContext[Any, Any]
 
+_LEVEL = "dev.semel/log-level"
+_TOLD_OTHERWISE = (meta.KEY, meta.KEY_MADE, meta.CALLER, meta.CLIENT, meta.ERRORS_AS_RESULTS)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What a tools/call says of its call.
 
     `named` is true if the request brought the key, `made` if the key was made for this one call, here or by semel's
-    client. `client` is what the client program calls itself, for information. `rounds` counts the tickets that the
-    request has had. `also` is its `_meta`, as it came.
+    client. `client` is what the client program calls itself, for information. `held` counts the tickets that the
+    request has had because its call was held. `details` is the rest, for the node: what the tool may learn of `_meta`,
+    and the round; `replies` are answers to what a running tool has asked, by the keys of its questions. `state` is the
+    request's own `requestState`. `also` is its `_meta`, as it came.
     """
 
     key: str
@@ -42,8 +56,16 @@ class Asked:
     made: bool
     caller: str
     client: str
-    rounds: int
-    also: Mapping[str, Any]
+    held: int = 0
+    details: Details = field(default_factory=Details)
+    replies: Mapping[str, Any] = field(default_factory=dict)
+    state: str | None = None
+    also: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> CallId:
+        """The call, and its round."""
+        return CallId(self.caller, self.key, self.details.round)
 
 
 def asked(context: Context, params: types.CallToolRequestParams, client_keys: Sequence[str]) -> Asked:
@@ -56,23 +78,83 @@ def asked(context: Context, params: types.CallToolRequestParams, client_keys: Se
     said = _said(context)
     key, caller = find_key(context, client_keys), find_caller(context)
     made = key is None or said.get(meta.KEY_MADE) is True
-    named, rounds = key is not None, 0
-    if params.request_state is not None:
-        ticket = Ticket.read(params.request_state)
-        if ticket.caller != caller:
-            raise BadTicket("the requestState was given to another caller. Nothing was run")
-        if key not in (None, ticket.key):
-            raise BadTicket(f"the requestState was given for another key than {key!r}. Nothing was run")
-        key, named, made, rounds = ticket.key, True, ticket.made, ticket.rounds
-    return Asked(
+    given = Asked(
         key=secrets.token_hex(16) if key is None else key,
-        named=named,
+        named=key is not None,
         made=made,
         caller=caller,
         client=_client(context),
-        rounds=rounds,
+        details=Details(meta=call_meta(context)),
         also=said,
     )
+    replies = (context.params or {}).get("inputResponses")
+    if params.request_state is not None:
+        return follow(given, params.request_state, replies if isinstance(replies, dict) else {})
+    if isinstance(replies, dict):  # of a client that knows what it will be asked
+        return replace(given, details=replace(given.details, answers={"inputResponses": replies}))
+    return given
+
+
+def follow(given: Asked, state: str, replies: Mapping[str, Any]) -> Asked:
+    """Return what a request means that brings a ticket, and replies to what was asked.
+
+    Raises:
+        BadTicket: the `requestState` is no ticket, or was given for another call or caller.
+    """
+    ticket = Ticket.read(state)
+    if ticket.caller != given.caller:
+        raise BadTicket("the requestState was given to another caller. Nothing was run")
+    if given.named and given.key != ticket.key:
+        raise BadTicket(f"the requestState was given for another key than {given.key!r}. Nothing was run")
+    answers: Mapping[str, Any] | None = ticket.answers
+    if ticket.why == "wants":
+        answers = {"inputResponses": dict(replies)}
+        if ticket.state is not None:
+            answers = {"requestState": ticket.state, **answers}
+    return replace(
+        given,
+        key=ticket.key,
+        named=True,
+        made=ticket.made,
+        held=ticket.held,
+        details=replace(given.details, round=ticket.round, answers=answers),
+        replies={key: replies[key] for key in ticket.questions if key in replies},
+        state=state,
+    )
+
+
+def call_meta(context: Context) -> dict[str, Any]:
+    """Return what of a request's `_meta` its tool may learn, with what the handshake said where there was one.
+
+    The key, the caller and the client's name are told in other ways.
+    """
+    said = dict((context.params or {}).get("_meta") or {})
+    for name in (*_TOLD_OTHERWISE, CLIENT_INFO_META_KEY):
+        said.pop(name, None)
+    if context.protocol_version not in MODERN_PROTOCOL_VERSIONS:
+        said[PROTOCOL_VERSION_META_KEY] = context.protocol_version
+        capabilities = context.session.client_capabilities
+        if capabilities is not None:
+            said[CLIENT_CAPABILITIES_META_KEY] = capabilities.model_dump(by_alias=True, mode="json", exclude_none=True)
+        level = level_of(context)
+        if level is not None:
+            said[LOG_LEVEL_META_KEY] = level
+    if not said.get(CLIENT_CAPABILITIES_META_KEY, True):
+        del said[CLIENT_CAPABILITIES_META_KEY]  # of one that can do nothing, nothing is kept in the log
+    if said.get(PROTOCOL_VERSION_META_KEY) in MODERN_PROTOCOL_VERSIONS:
+        del said[PROTOCOL_VERSION_META_KEY]
+    return said
+
+
+def level_of(context: Context) -> str | None:
+    """Return the lowest level of log lines that a client of the handshake eras has asked for."""
+    level: str | None = context.session._connection.state.get(_LEVEL)
+    return level
+
+
+def set_level(context: Context, level: str) -> None:
+    """Remember that, for as long as the connection lasts."""
+    context.session._connection.state[_LEVEL] = level  # made for this; `ServerRequestContext` does not show it yet
 
 
 def find_key(context: Context, client_keys: Sequence[str]) -> str | None:

@@ -1,25 +1,41 @@
 """One life of the connection to an upstream MCP server: in this process, over a child's pipes, or over HTTP.
 
-Knows the SDK's client and the transports under it; not how often a server is tried, nor what its calls come to.
+Knows the SDK's client session and the transports under it; not how often a server is tried, nor what its calls come
+to.
 """
 
 import asyncio
 import contextlib
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Self
 
-from mcp import Client, MCPError, types
-from mcp.client.session import IncomingMessage
+import anyio
+import msgspec
+from mcp import ClientSession, MCPError, types
+from mcp.client._probe import negotiate_auto  # the SDK's own policy of choosing a version; there is no public name yet
 from mcp.client.streamable_http import streamable_http_client
-from mcp.client.subscriptions import SubscriptionLost
+from mcp.client.subscriptions import SubscriptionLost, listen
+from mcp.server import Server
+from mcp.server.runner import modern_on_request, serve_dual_era_loop
+from mcp.shared.direct_dispatcher import create_direct_dispatcher_pair
+from mcp.shared.dispatcher import Dispatcher
+from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
+from mcp.shared.memory import create_client_server_memory_streams
+from mcp.shared.subscriptions import event_from_wire
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import RootModel
 
 from semel.errors import UpstreamError
+from semel.gateway.asker import ASKER, QUESTIONS, Asker
 from semel.gateway.child import Child
 from semel.gateway.courier import BODY_BYTES_MAX, ERRAND, Errand, make_http_client
 from semel.gateway.servers import Command, InProcess, Place, Remote
+from semel.gateway.wire import Wire
+from semel.node.asides import Unanswered
 
 PAGES_MAX = 1000
 """How many pages a list of tools may have: a server that always names another one must come to an end."""
@@ -28,32 +44,68 @@ _LISTEN_AGAIN_FIRST_S = 1.0
 _LISTEN_AGAIN_MAX_S = 60.0
 """The pause before a lost stream of announcements is asked for again; proxies cut those where nothing flows."""
 
+_INFO = types.Implementation(name="semel", version=version("semel"))
+
 
 class _AsItCame(RootModel[dict[str, Any]]):
     """A result as the server gave it: the SDK checks its form, and fields that it does not know are kept."""
 
 
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a connection is opened.
+
+    With a `handshake`, the server speaks a version in which it may ask its client; `capabilities` (JSON) is what it is
+    told that the client can be asked.
+    """
+
+    handshake: bool = False
+    capabilities: bytes = b"{}"
+
+
 class Connection:
-    """One life of the connection, and what there is to know of it; `up` is cleared when it is lost."""
+    """One life of the connection, and what there is to know of it.
 
-    client: Client
+    `state` is what the lifespan of a server in this process gave. `on_lost` is called once no new request may use the
+    connection, `on_event` when the server says that something has changed: of which kind, and which resource.
+    """
 
-    def __init__(self, name: str, place: Place, up: asyncio.Event) -> None:
-        self._up = up  # set while calls may use the connection
+    session: ClientSession
+
+    def __init__(
+        self,
+        name: str,
+        place: Place,
+        *,
+        state: Any = None,
+        manner: Manner | None = None,
+        on_lost: Callable[[], object],
+        on_event: Callable[[str, str], object],
+    ) -> None:
         self._place = place
+        self._state = state
+        self._manner = manner or Manner()
+        self._on_lost = on_lost
+        self._on_event = on_event
         self._opening = Errand()
         self._ended = AsyncExitStack()
+        self._watched: frozenset[str] = frozenset()
+        self._listen_anew = asyncio.Event()
+        self._level: str | None = None
         self.lost = False
-        self.changed = False
-        self.news = asyncio.Event()
-        """Set when `lost` or `changed` is."""
+        self.tenant: Asker | None = None
+        """Whose request this connection is for, if it is for one at a time."""
+        self.askers: set[Asker] = set()
+        """Whose requests are under way."""
         self._child = Child(name, place, self.lose) if isinstance(place, Command) else None
 
     async def __aenter__(self) -> Self:
         """Open the connection, with the handshake; what may go wrong is as manifold as servers are."""
         ERRAND.set(self._opening)
         async with AsyncExitStack() as stack:
-            self.client = await stack.enter_async_context(await self._made(stack))
+            wire = Wire(await self._made(stack), self, msgspec.json.decode(self._manner.capabilities))
+            self.session = await stack.enter_async_context(ClientSession(dispatcher=wire, client_info=_INFO))
+            await self._negotiate()
             self._opening = Errand()  # what the probing of versions met is of no more interest
             ERRAND.set(self._opening)
             listening = asyncio.create_task(self._listen(), name="announcements")
@@ -71,10 +123,19 @@ class Connection:
         """True if the server is at a URL."""
         return isinstance(self._place, Remote)
 
+    @property
+    def modern(self) -> bool:
+        """True if the connection is of 2026-07-28, where each request stands for itself and no server asks."""
+        return self.session.protocol_version in MODERN_PROTOCOL_VERSIONS
+
+    @property
+    def capabilities(self) -> types.ServerCapabilities:
+        """What the server says that it offers."""
+        return self.session.server_capabilities or types.ServerCapabilities()
+
     def wants_headers(self, error: MCPError) -> bool:
         """Return whether a server refused a call because some arguments must be headers, too (from 2026-07-28 on)."""
-        modern = self.client.protocol_version in MODERN_PROTOCOL_VERSIONS
-        return self.remote and modern and error.code == types.HEADER_MISMATCH
+        return self.remote and self.modern and error.code == types.HEADER_MISMATCH
 
     @property
     def failure(self) -> str | None:
@@ -89,8 +150,8 @@ class Connection:
     def lose(self) -> None:
         """Note that no new call may use the connection."""
         self.lost = True
-        self.news.set()
-        self._up.clear()
+        self._listen_anew.set()
+        self._on_lost()
 
     def explains(self, error: MCPError) -> bool:
         """Return whether `error` came of the loss; a server may answer with the same code."""
@@ -105,19 +166,49 @@ class Connection:
         if self._child is not None:
             self._child.kill()
 
-    async def send(self, request: types.CallToolRequest, errand: Errand) -> dict[str, Any]:
+    # Requests.
+
+    async def send(self, request: types.ClientRequest, asker: Asker, errand: Errand) -> dict[str, Any]:
         """Return what the server answered, as it came; `errand` tells what became of a request over HTTP."""
         ERRAND.set(errand)
-        return (await self.client.session.send_request(request, _AsItCame)).root
+        ASKER.set(asker)
+        self.askers.add(asker)
+
+        async def told(progress: float, total: float | None, message: str | None) -> None:
+            said = {"progress": progress, "total": total, "message": message}
+            asker.tell("notifications/progress", {name: value for name, value in said.items() if value is not None})
+
+        try:
+            answer = await self.session.send_request(
+                request, _AsItCame, progress_callback=told if asker.progress else None
+            )
+        finally:
+            self.askers.discard(asker)
+        return answer.root
+
+    async def set_level(self, asker: Asker) -> None:
+        """Have the server say as much as an asker wants to hear; versions without a handshake say it each time."""
+        if self.modern or asker.log_level in (None, self._level) or self.capabilities.logging is None:
+            return
+        level: Any = asker.log_level
+        await self.session.send_request(
+            types.SetLevelRequest(params=types.SetLevelRequestParams(level=level)), types.EmptyResult
+        )
+        self._level = level
 
     async def list_tools(self) -> list[dict[str, Any]]:
-        """Return all pages of the server's tools."""
+        """Return all pages of the server's tools; none of a server that has no such list."""
         tools: list[dict[str, Any]] = []
         cursors: set[str | None] = {None}
         cursor: str | None = None
         for _ in range(PAGES_MAX):
             params = types.PaginatedRequestParams(cursor=cursor)
-            page = await self.client.session.send_request(types.ListToolsRequest(params=params), _AsItCame)
+            try:
+                page = await self.session.send_request(types.ListToolsRequest(params=params), _AsItCame)
+            except MCPError as error:
+                if error.code == types.METHOD_NOT_FOUND and self.capabilities.tools is None:
+                    return []
+                raise
             tools += page.root["tools"]
             cursor = page.root.get("nextCursor")
             if cursor in cursors:  # the end, or a server that goes round in circles
@@ -129,50 +220,155 @@ class Connection:
         """Have the SDK's session read the list of tools, from which it learns what goes into headers."""
         cursor: str | None = None
         for _ in range(PAGES_MAX):
-            page = await self.client.session.list_tools(params=types.PaginatedRequestParams(cursor=cursor))
+            page = await self.session.list_tools(params=types.PaginatedRequestParams(cursor=cursor))
             if not (cursor := page.next_cursor):
                 return
 
-    async def _made(self, stack: AsyncExitStack) -> Client:
-        served: Any
-        match self._place:
-            case InProcess(server=served):
-                pass
-            case Command():
-                served = self._child
-            case Remote(url=url, headers=headers):
-                http = await stack.enter_async_context(make_http_client(url, headers))
-                served = streamable_http_client(url, http_client=http, max_sse_event_size=BODY_BYTES_MAX)
-        return Client(
-            served,
-            raise_exceptions=True,  # the errors of an in-process server come with their text
-            cache=None,
-            message_handler=self._hear,
-        )
+    # What the server says of its own accord (a `Hears`).
 
-    async def _hear(self, message: IncomingMessage) -> None:
-        if isinstance(message, types.ToolListChangedNotification):
-            self._change()
+    async def asked(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the answer to a question of the server's, from whoever it is about."""
+        asker = ASKER.get() if ASKER.get().way is not None else self.tenant
+        if asker is None or not asker.takes(method):
+            raise MCPError(types.INVALID_REQUEST, f"{QUESTIONS[method]} is not supported by the client of this request")
+        try:
+            assert asker.way is not None
+            return await asker.way.ask(method, params)
+        except Unanswered as unanswered:
+            error = types.ErrorData.model_validate(unanswered.error)
+            raise MCPError.from_error_data(error) from unanswered
 
-    def _change(self) -> None:
-        self.changed = True
-        self.news.set()
+    def heard(self, method: str, params: Mapping[str, Any]) -> None:
+        """Take a notification: that something has changed, or one for whoever asked."""
+        if (event := event_from_wire(method, params)) is not None:
+            kind = method.split("/")[1] if method.endswith("list_changed") else "resource"
+            self._on_event(kind, getattr(event, "uri", ""))
+        elif method in ("notifications/message", "notifications/elicitation/complete"):
+            asker = ASKER.get() if ASKER.get().way is not None else self.tenant
+            if asker is None and len(self.askers) == 1:  # of several, a pipe does not tell which is meant
+                asker = next(iter(self.askers))
+            if asker is not None:
+                asker.tell(method, params)
+
+    async def watch(self, uris: frozenset[str]) -> None:
+        """Hear of changes of these resources from now on, and of no others; best effort."""
+        before, self._watched = self._watched, uris
+        if self.modern:
+            if before != uris:
+                self._listen_anew.set()
+            return
+        if self.capabilities.resources is None or not self.capabilities.resources.subscribe:
+            return
+        for uri in before - uris:
+            await self._try(types.UnsubscribeRequest(params=types.UnsubscribeRequestParams(uri=uri)))
+        for uri in uris - before:
+            await self._try(types.SubscribeRequest(params=types.SubscribeRequestParams(uri=uri)))
+
+    async def _try(self, request: types.ClientRequest) -> None:
+        with contextlib.suppress(MCPError):  # of a resource that this server does not have
+            await self.session.send_request(request, types.EmptyResult)
 
     async def _listen(self) -> None:
         """Have the server announce changes for as long as the connection lasts; older versions do so unasked."""
-        tools = self.client.server_capabilities.tools
-        if tools is None or not tools.list_changed or self.client.protocol_version not in MODERN_PROTOCOL_VERSIONS:
+        offers = self.capabilities
+        lists: dict[str, Any] = {
+            "tools_list_changed": bool(offers.tools and offers.tools.list_changed),
+            "prompts_list_changed": bool(offers.prompts and offers.prompts.list_changed),
+            "resources_list_changed": bool(offers.resources and offers.resources.list_changed),
+        }
+        if not self.modern:
             return
         pause_s = _LISTEN_AGAIN_FIRST_S
         while not self.lost:
+            self._listen_anew.clear()
+            watched = self._watched if offers.resources and offers.resources.subscribe else frozenset[str]()
+            if not any(lists.values()) and not watched:
+                await self._listen_anew.wait()
+                continue
             with contextlib.suppress(MCPError, SubscriptionLost, TimeoutError):
-                async with self.client.listen(tools_list_changed=True) as announcements:
-                    self._change()  # whatever changed before it was there
+                async with listen(self.session, **lists, resource_subscriptions=sorted(watched)) as announcements:
+                    for kind in (name.split("_")[0] for name, wanted in lists.items() if wanted):
+                        self._on_event(kind, "")  # whatever changed before it was there
                     pause_s = _LISTEN_AGAIN_FIRST_S
-                    async for _ in announcements:
-                        self._change()
+                    if await _ends(announcements, self._listen_anew):
+                        continue
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LISTEN_AGAIN_MAX_S)
+
+    # The opening.
+
+    async def _negotiate(self) -> None:
+        if self._manner.handshake:
+            await self.session.initialize()
+        elif isinstance(self._place, InProcess):
+            await self.session.discover()
+        else:
+            await negotiate_auto(self.session)
+
+    async def _made(self, stack: AsyncExitStack) -> Dispatcher[Any]:
+        match self._place:
+            case InProcess(server=server) if self._manner.handshake:
+                streams = await stack.enter_async_context(_streams_to(server, self._state))
+            case InProcess(server=server):
+                return await stack.enter_async_context(_direct_to(server, self._state))
+            case Command():
+                assert self._child is not None
+                streams = await stack.enter_async_context(self._child)
+            case Remote(url=url, headers=headers):
+                http = await stack.enter_async_context(make_http_client(url, headers))
+                streams = await stack.enter_async_context(
+                    streamable_http_client(url, http_client=http, max_sse_event_size=BODY_BYTES_MAX)
+                )
+        return JSONRPCDispatcher(*streams)
+
+
+@asynccontextmanager
+async def _direct_to(server: Server[Any], state: Any) -> AsyncIterator[Dispatcher[Any]]:
+    """Call a server of this process directly, each request for itself (2026-07-28)."""
+    mine, its = create_direct_dispatcher_pair()  # the errors of its handlers come with their text
+
+    async def nothing(_context: Any, _method: str, _params: Mapping[str, Any] | None) -> None:
+        """Take no notification: this version has none to a server."""
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(its.run, modern_on_request(server, state), nothing)
+        try:
+            yield mine
+        finally:
+            its.close()
+            tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _streams_to(server: Server[Any], state: Any) -> AsyncIterator[Any]:
+    """Talk to a server of this process as over a pipe, with a handshake."""
+    async with create_client_server_memory_streams() as (mine, its), anyio.create_task_group() as tasks:
+
+        async def serve() -> None:
+            await serve_dual_era_loop(server, *its, lifespan_state=state)
+
+        tasks.start_soon(serve)
+        try:
+            yield mine
+        finally:
+            tasks.cancel_scope.cancel()
+
+
+async def _ends(announcements: Any, anew: asyncio.Event) -> bool:
+    """Wait until a stream of announcements ends; return True if it is to be asked for anew, for other things."""
+
+    async def drain() -> None:
+        async for _ in announcements:
+            pass  # each was heard on its way in
+
+    waits = [asyncio.create_task(drain()), asyncio.create_task(anew.wait())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        return anew.is_set()
+    finally:
+        for each in waits:
+            each.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:

@@ -51,7 +51,7 @@ class Endpoint:
 
     async def call(self, tool: str, arguments: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to a call as it came; `told` is the request's `_meta`."""
-        named = {"name": tool, "arguments": arguments, "_meta": told}
+        named = {"name": tool, "arguments": arguments, "_meta": {**told, meta.ERRORS_AS_RESULTS: True}}
         request = types.CallToolRequest(params=types.CallToolRequestParams.model_validate(named))
         try:
             return await self._send(request)

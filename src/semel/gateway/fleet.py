@@ -6,7 +6,9 @@ Lives in the toolbox's own loop; only `catalogue` and `remarks`, which are repla
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from mcp import types
 
 from semel.gateway.catalogue import Catalogue, Entry, make_entry
 from semel.gateway.overrides import EVERY, override_of
@@ -20,17 +22,21 @@ FINISH_S = 60.0
 
 
 class Fleet:
-    """The servers by name. `on_change` is called when the tools have changed."""
+    """The servers by name. `on_event` is called when something has changed, as it is for an `Upstream`."""
 
-    def __init__(self, on_change: Callable[[], object]) -> None:
+    def __init__(self, on_event: Callable[[str, str], object]) -> None:
         self.catalogue = Catalogue()
-        self._on_change = on_change
+        self.offers = types.ServerCapabilities()
+        """What all servers together offer."""
+        self._on_event = on_event
+        self._watched: frozenset[str] = frozenset()
         self._served: Mapping[str, Served] = {}
         self._upstreams: dict[str, Upstream] = {}
         self._coming: dict[str, Upstream] = {}
         """Those that are to take the place of one with the same name, once they are up."""
         self._keepers: dict[Upstream, asyncio.Task[None]] = {}
         self._farewells: set[asyncio.Task[None]] = set()
+        self._tellings: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
 
     async def open(self, served: Mapping[str, Served]) -> None:
@@ -82,6 +88,22 @@ class Fleet:
         """Return whether a tool that is not there may be of a server that is not up yet; in any thread."""
         return self.catalogue.get(tool) is None and bool(self.catalogue.missing)
 
+    def watch(self, uris: frozenset[str]) -> None:
+        """Hear of changes of these resources from now on, and of no others."""
+        self._watched = uris
+        for upstream in self._keepers:
+            self._telling(upstream)
+
+    @property
+    def several(self) -> bool:
+        """True if names of tools and prompts begin with that of their server."""
+        return len(self._served) > 1
+
+    @property
+    def upstreams(self) -> Mapping[str, Upstream]:
+        """The servers by name, in the order in which they are listed."""
+        return self._upstreams
+
     @property
     def instructions(self) -> str | None:
         """What the server says of itself to models, where there is one server."""
@@ -100,7 +122,7 @@ class Fleet:
 
     async def close(self) -> None:
         """End all servers."""
-        ends = [*self._keepers.values(), *self._farewells]
+        ends = [*self._keepers.values(), *self._farewells, *self._tellings]
         for end in ends:
             end.cancel()
         await asyncio.gather(*ends, return_exceptions=True)
@@ -113,9 +135,17 @@ class Fleet:
     def _begin(self, name: str, place: Place, among: dict[str, Upstream]) -> "asyncio.Future[None]":
         first = asyncio.get_running_loop().create_future()
         first.add_done_callback(lambda done: done.exception())  # it is remarked, whether or not somebody waits for it
-        upstream = among[name] = Upstream(name, place, self._refresh)
+        upstream = among[name] = Upstream(name, place, self._refresh, self._on_event)
+        if self._watched:
+            self._telling(upstream)
         self._keepers[upstream] = asyncio.create_task(upstream.keep(first), name=f"upstream {name}")
         return first
+
+    def _telling(self, upstream: Upstream) -> None:
+        """Tell a server which resources are watched."""
+        telling = asyncio.create_task(upstream.watch(self._watched), name=f"watch {upstream.name}")
+        self._tellings.add(telling)
+        telling.add_done_callback(self._tellings.discard)
 
     def _dismiss(self, upstream: Upstream) -> None:
         """End a server once its calls have ended, or have had their time."""
@@ -134,8 +164,7 @@ class Fleet:
         _log.info("the server %r is not served any more", upstream.name)
 
     def _awaits(self, tool: str) -> bool:
-        several = len(self._served) > 1
-        return any(not several or tool.startswith(f"{name}_") for name in self.catalogue.missing)
+        return any(not self.several or tool.startswith(f"{name}_") for name in self.catalogue.missing)
 
     def _refresh(self) -> None:
         """Take over what the servers list now."""
@@ -153,21 +182,43 @@ class Fleet:
                 _log.warning("%s", remark)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+        self.offers = _together([each.offers for each in self._upstreams.values()])
         if self.catalogue.definitions != before.definitions:
-            self._on_change()
+            self._on_event("tools", "")
 
     def _entries(self, remarks: list[str]) -> Iterator[Entry]:
-        several = len(self._served) > 1
         for name, upstream in self._upstreams.items():
             overrides = self._served[name].overrides
             for tool in upstream.tools:
                 override = override_of(overrides, str(tool.get("name")))
                 try:
-                    yield make_entry(name, tool, prefix=f"{name}_" if several else "", override=override)
+                    yield make_entry(name, tool, prefix=f"{name}_" if self.several else "", override=override)
                 except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
                     remarks.append(f"the server {name!r} lists a tool that is none: {type(error).__name__}: {error}")
             if upstream.listed:
                 remarks.extend(_idle_words(name, self._served[name], upstream))
+
+
+def _together(offers: Sequence[types.ServerCapabilities]) -> types.ServerCapabilities:
+    """Return what several servers offer together."""
+
+    def some(values: Iterable[bool | None]) -> bool | None:
+        return True if any(values) else None
+
+    prompts = [each.prompts for each in offers if each.prompts is not None]
+    resources = [each.resources for each in offers if each.resources is not None]
+    return types.ServerCapabilities(
+        tools=types.ToolsCapability(list_changed=True),
+        prompts=types.PromptsCapability(list_changed=some(each.list_changed for each in prompts)) if prompts else None,
+        resources=types.ResourcesCapability(
+            subscribe=some(each.subscribe for each in resources),
+            list_changed=some(each.list_changed for each in resources),
+        )
+        if resources
+        else None,
+        logging=types.LoggingCapability() if any(each.logging is not None for each in offers) else None,
+        completions=types.CompletionsCapability() if any(each.completions is not None for each in offers) else None,
+    )
 
 
 def _idle_words(name: str, served: Served, upstream: Upstream) -> Iterator[str]:

@@ -24,23 +24,16 @@ from referencing import Registry
 
 from semel.core.call import Effect
 from semel.gateway import meta
+from semel.gateway.asker import Asker
 from semel.gateway.catalogue import Catalogue, Entry
 from semel.gateway.overrides import Reconcile
-from semel.gateway.upstream import Upstream
+from semel.gateway.upstream import AtOnce, Upstream
 
 _NOTHING: tuple[Any, ...] = (None, False, "", [], {})
 
 
 class Unasked(Exception):
     """The hook cannot be asked, or its answer cannot be used; the text says why."""
-
-
-class _AtOnce:
-    """The start of a question: it may always begin."""
-
-    def begin(self) -> None: ...
-
-    def withdraw(self) -> None: ...
 
 
 async def ask_upstream(
@@ -63,7 +56,8 @@ async def ask_upstream(
         raise Unasked(f"{reconcile.tool!r} is {hook.spec.effect} and not read, so that it is not asked")
     given = _arguments(reconcile, hook.definition["inputSchema"], arguments, str(told[meta.KEY]))
     try:
-        answer = await upstream.call(hook.own_name, given, told, _AtOnce())
+        params = {"name": hook.own_name, "arguments": given, "_meta": told}
+        answer = await upstream.request("tools/call", params, Asker(meta=told), AtOnce())
     except MCPError as error:
         raise Unasked(f"{error.message} (protocol error {error.code})") from error
     if not _acted(reconcile, answer):

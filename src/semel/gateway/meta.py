@@ -17,6 +17,13 @@ HELD: Final = "dev.semel/held"
 CLIENT: Final = "dev.semel/client"
 """On a request that `semel connect` passes on: what the program behind it calls itself, for the audit alone."""
 
+PROTOCOL_ERROR: Final = "dev.semel/protocol-error"
+"""On an answer that says that its tool failed: the error of JSON-RPC that its server gave, as it came."""
+
+ERRORS_AS_RESULTS: Final = "dev.semel/errors-as-results"
+"""On a request: true if such an error is to be answered as a result, with what the log says of the call; other clients
+get the error itself."""
+
 EFFECT: Final = "dev.semel/effect"
 """On a tool: read, repeatable or once."""
 

@@ -7,12 +7,14 @@ nodes offer.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mcp import MCPError, types
 from mcp.server import Server
 
 from semel.errors import Busy, SemelError
 from semel.gateway import meta
 from semel.gateway.asked import ANONYMOUS, KEYS_OF_CLIENTS, Asked
 from semel.gateway.client import Client
+from semel.gateway.hearing import Hearing
 from semel.gateway.server import make_door
 
 _OF_THE_CONNECTION = "io.modelcontextprotocol/"
@@ -62,7 +64,16 @@ class _Passage:
         self._heard()
         return tools
 
-    async def call(self, tool: str, arguments: Mapping[str, Any], given: Asked) -> Mapping[str, Any]:
+    async def ask(self, method: str, params: Mapping[str, Any], hearing: Hearing) -> dict[str, Any]:
+        raise MCPError(types.METHOD_NOT_FOUND, "Method not found", method)
+
+    def cancel(self, given: Asked) -> None:
+        pass
+
+    def offers(self) -> Mapping[str, Any]:
+        return {}
+
+    async def call(self, tool: str, arguments: Mapping[str, Any], given: Asked, hearing: Hearing) -> dict[str, Any]:
         if self._waiting >= CALLS_MAX:
             raise Busy(f"{CALLS_MAX} calls wait here for the cluster: try again in a moment. Nothing was run")
         self._waiting += 1

@@ -15,14 +15,18 @@ _ENVELOPE = "io.modelcontextprotocol/serverInfo"
 """Says which server answered; every server stamps its own, and so does the node's."""
 
 
-def failed(text: str, status: Status = Status.ERROR) -> Done:
-    """Return the end of a run that gave no result of its own: `text` says what happened."""
-    return Done(status, _encoded(_failure(text), odd="replace"))
+def failed(text: str, status: Status = Status.ERROR, *, error: dict[str, Any] | None = None) -> Done:
+    """Return the end of a run that gave no result of its own: `text` says what happened.
+
+    `error` is that of JSON-RPC that the tool's server gave in the place of a result, if it gave one.
+    """
+    said = {} if error is None else {"_meta": {meta.PROTOCOL_ERROR: error}}
+    return Done(status, _encoded({**_failure(text), **said}, odd="replace"))
 
 
-def not_begun(text: str) -> Done:
+def not_begun(text: str, status: Status = Status.ERROR) -> Done:
     """Return the end of a run that never reached its tool: `text` says why, and is semel's word alone."""
-    return Done(Status.ERROR, _encoded({**_failure(text), "_meta": {meta.SOURCE: "semel"}}, odd="replace"))
+    return Done(status, _encoded({**_failure(text), "_meta": {meta.SOURCE: "semel"}}, odd="replace"))
 
 
 def _failure(text: str) -> dict[str, Any]:
@@ -39,11 +43,9 @@ def described(error: BaseException) -> str:
 
 def ended(tool: str, result: dict[str, Any], limits: Limits) -> Done:
     """Return the end of a run that gave `result`; it is kept as it came, without the connection's envelope."""
-    if result.get("resultType", "complete") != "complete":
-        return failed(
-            f"{tool} asks its caller for more input ({result['resultType']}), which semel cannot pass on: "
-            "a call is run once and has one outcome"
-        )
+    kind = result.get("resultType", "complete")
+    if kind not in ("complete", "input_required"):
+        return failed(f"{tool} answered with a result of another kind ({kind}), which semel cannot pass on")
     is_error = result.get("isError") is True
     try:
         encoded = _encoded(_without_envelope(result), odd="replace" if is_error else "strict")
@@ -54,7 +56,8 @@ def ended(tool: str, result: dict[str, Any], limits: Limits) -> Done:
             f"{tool} ran, and its result is {len(encoded):,} bytes of JSON, more than the {limits.result_bytes_max:,} "
             "that can be kept: let it store the data elsewhere and return its name"
         )
-    return Done(Status.ERROR if is_error else Status.OK, encoded)
+    status = Status.INPUT_REQUIRED if kind == "input_required" else Status.ERROR if is_error else Status.OK
+    return Done(status, encoded)
 
 
 def _without_envelope(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,23 +3,41 @@
 Knows the `Backend` protocol and both protocol eras; neither nodes, logs nor transports.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Protocol
 
 from mcp import MCPError, types
-from mcp.server import Server
+from mcp.server import NotificationOptions, Server
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
+from mcp_types.methods import is_input_required
 
+from semel.core.call import Status
 from semel.errors import CallError, Draining, KeyMissing, KeyReused, NoLeader, SemelError, Undecided
 from semel.gateway import meta
 from semel.gateway.announcing import Announcer
 from semel.gateway.answers import result_of
-from semel.gateway.asked import ANONYMOUS, KEYS_OF_CLIENTS, Asked, Context, asked
-from semel.gateway.ticket import ROUNDS_MAX, Ticket
-from semel.node.backend import Backend
+from semel.gateway.asked import ANONYMOUS, KEYS_OF_CLIENTS, Asked, Context, asked, call_meta, follow, set_level
+from semel.gateway.hearing import Hearing
+from semel.gateway.ticket import HELD_MAX, Ticket
+from semel.node.asides import Unanswered
+from semel.node.backend import Backend, Reply
 
 __all__ = ["ANONYMOUS", "KEYS_OF_CLIENTS", "Door", "as_protocol_error", "make_door", "make_server"]
+
+_PASSED_ON: Mapping[str, type[Any]] = {
+    "resources/list": types.PaginatedRequestParams,
+    "resources/templates/list": types.PaginatedRequestParams,
+    "resources/read": types.ReadResourceRequestParams,
+    "prompts/list": types.PaginatedRequestParams,
+    "prompts/get": types.GetPromptRequestParams,
+    "completion/complete": types.CompleteRequestParams,
+}
+"""What is asked of the servers behind the door and is no call, and the form of its parameters."""
+
+_ROUNDS_MAX = 32
+"""How often a tool may ask a client of the handshake eras in the course of one request, before that is an error."""
 
 _TITLES: Mapping[type[SemelError], tuple[str, int]] = {
     KeyMissing: ("Idempotency-Key is missing", 400),
@@ -37,12 +55,29 @@ class Door(Protocol):
         """Return the tools as MCP's tools/list shows them."""
         ...
 
-    async def call(self, tool: str, arguments: Mapping[str, Any], given: Asked) -> Mapping[str, Any]:
-        """Return the CallToolResult of a call.
+    async def call(self, tool: str, arguments: Mapping[str, Any], given: Asked, hearing: Hearing) -> dict[str, Any]:
+        """Return the CallToolResult of a call, or an InputRequiredResult; `hearing` hears what the tool says.
 
         Raises:
             SemelError: there is none; the text says why, and what a retry would do.
         """
+        ...
+
+    async def ask(self, method: str, params: Mapping[str, Any], hearing: Hearing) -> dict[str, Any]:
+        """Return the result of a request that is no call.
+
+        Raises:
+            MCPError: the answer is an error.
+            SemelError: there is no answer.
+        """
+        ...
+
+    def cancel(self, given: Asked) -> None:
+        """Have a call's tool stopped; best effort."""
+        ...
+
+    def offers(self) -> Mapping[str, Any]:
+        """Return what there is, as MCP's ServerCapabilities has it."""
         ...
 
     def input_schema(self, name: str) -> Mapping[str, Any] | None:
@@ -65,9 +100,9 @@ def make_server(
         instructions: what the served server says of itself to models.
         client_keys: names in `_meta` that may hold an idempotency key.
         require_key: refuse a call of a once tool that brings no key.
-        announcer: tells clients when the tools change.
+        announcer: tells clients when something changes.
     """
-    door = _NodeDoor(backend, require_key=require_key)
+    door = NodeDoor(backend, require_key=require_key)
     return make_door(door, instructions=instructions, client_keys=client_keys, announcer=announcer)
 
 
@@ -82,7 +117,7 @@ def make_door(
     """Return an MCP server of both eras for what is behind `door`.
 
     With `tickets`, a client of the new era gets one in the place of an error after which it should ask again. With an
-    `announcer`, clients are told when the tools change.
+    `announcer`, clients are told when something changes.
     """
 
     async def list_tools(context: Context, _params: types.PaginatedRequestParams | None) -> Any:
@@ -95,17 +130,37 @@ def make_door(
         return {"tools": tools, "resultType": "complete", "ttlMs": 0, "cacheScope": "public"}
 
     async def call_tool(context: Context, params: types.CallToolRequestParams) -> Any:
-        given: Asked | None = None
         try:
             given = asked(context, params, client_keys)
-            result = await door.call(params.name, params.arguments or {}, given)
         except SemelError as error:
-            if tickets and given is not None and _may_ask_again(error, given, context.protocol_version):
+            raise as_protocol_error(error) from error
+        try:
+            async with Hearing(context) as hearing:
+                result = await _called(door, params.name, params.arguments or {}, given, hearing)
+        except SemelError as error:
+            if tickets and _may_ask_again(error, given, context.protocol_version):
                 return _held(error, given)
             raise as_protocol_error(error) from error
+        except asyncio.CancelledError:
+            if _unwanted(context, given):
+                door.cancel(given)
+            raise
+        if given.also.get(meta.ERRORS_AS_RESULTS) is not True:
+            _raise_protocol_error(result)
         return {"resultType": "complete", **_fitting(result, context.protocol_version)}
 
-    return Server(
+    async def pass_on(context: Context, _params: Any) -> Any:
+        if announcer is not None:
+            announcer.met(context)
+        try:
+            async with Hearing(context, collects=False) as hearing:
+                said = {**(context.params or {}), "_meta": call_meta(context)}
+                return {"resultType": "complete", **await door.ask(context.method, said, hearing)}
+        except SemelError as error:
+            raise as_protocol_error(error) from error
+
+    server = _Offering(
+        door,
         "semel",
         version=version("semel"),
         instructions=instructions,
@@ -114,6 +169,37 @@ def make_door(
         on_call_tool=call_tool,
         on_subscriptions_listen=None if announcer is None else announcer.listen,
     )
+    for method, form in _PASSED_ON.items():
+        server.add_request_handler(method, form, pass_on)
+    server.add_request_handler("logging/setLevel", types.SetLevelRequestParams, _set_level)
+    if announcer is not None:
+        _serve_subscriptions(server, announcer)
+    return server
+
+
+class _Offering(Server[Any]):
+    """A server that offers what is behind its door just now."""
+
+    def __init__(self, door: Door, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._door = door
+
+    def get_capabilities(self, *arguments: Any, **named: Any) -> types.ServerCapabilities:
+        """Return what is there; whether changes are told is the transport's to say."""
+        served = super().get_capabilities(NotificationOptions(True, True, True), *arguments[1:], **named)
+        offered = types.ServerCapabilities.model_validate(dict(self._door.offers()))
+        told = "subscriptions/listen" in self._request_handlers
+        for kind in (served.tools, served.prompts, served.resources):
+            if kind is not None:
+                kind.list_changed = told or None
+        if served.resources is not None:
+            served.resources.subscribe = (
+                told and offered.resources is not None and offered.resources.subscribe
+            ) or None
+        for name in ("prompts", "resources", "logging", "completions"):
+            if getattr(offered, name) is None:
+                setattr(served, name, None)
+        return served
 
 
 def as_protocol_error(error: SemelError) -> MCPError:
@@ -122,7 +208,7 @@ def as_protocol_error(error: SemelError) -> MCPError:
     return MCPError(code, str(error), _data(error))
 
 
-class _NodeDoor:
+class NodeDoor:
     """A node, as the door sees it."""
 
     def __init__(self, backend: Backend, *, require_key: bool) -> None:
@@ -130,25 +216,151 @@ class _NodeDoor:
         self._require_key = require_key
 
     async def tools(self) -> Sequence[Mapping[str, Any]]:
+        """Return the tools as MCP's tools/list shows them."""
         return self._backend.tools()
 
-    async def call(self, tool: str, arguments: Mapping[str, Any], given: Asked) -> Mapping[str, Any]:
+    async def call(self, tool: str, arguments: Mapping[str, Any], given: Asked, hearing: Hearing) -> dict[str, Any]:
+        """Return the result of a call, or what its tool asks for."""
         if self._require_key and not given.named and self._effect(tool) == "once":
             raise KeyMissing(
                 f"this node runs {tool} only under an idempotency key of the client's: send one in "
                 f'_meta["{meta.KEY}"], or in the header Idempotency-Key. Nothing was run'
             )
-        reply = await self._backend.call(
-            tool, arguments, key=given.key, caller=given.caller, client=given.client, made=given.made
+        for key, reply in given.replies.items():
+            self._backend.asides.answer(key, result=reply)
+        calling = asyncio.ensure_future(
+            self._backend.call(
+                tool,
+                arguments,
+                key=given.key,
+                caller=given.caller,
+                client=given.client,
+                made=given.made,
+                details=given.details,
+                party=hearing,
+            )
         )
-        return result_of(reply)
+        called = asyncio.ensure_future(hearing.called.wait())
+        try:
+            await asyncio.wait([calling, called], return_when=asyncio.FIRST_COMPLETED)
+            return _result_of(calling.result(), given) if calling.done() else _asking(hearing, given)
+        finally:
+            calling.cancel()  # the call itself goes on
+            called.cancel()
+
+    async def ask(self, method: str, params: Mapping[str, Any], hearing: Hearing) -> dict[str, Any]:
+        """Return what the servers behind the node answer."""
+        try:
+            return await self._backend.ask(method, params, hearing)
+        except Unanswered as error:
+            raise MCPError.from_error_data(types.ErrorData.model_validate(error.error)) from error
+
+    def cancel(self, given: Asked) -> None:
+        """Have a call's tool stopped."""
+        self._backend.asides.cancel(given.id)
+
+    def offers(self) -> Mapping[str, Any]:
+        """Return what the servers behind the node offer."""
+        return self._backend.offers()
 
     def input_schema(self, name: str) -> Mapping[str, Any] | None:
+        """Return what a tool takes."""
         return next((tool["inputSchema"] for tool in self._backend.tools() if tool["name"] == name), None)
 
     def _effect(self, name: str) -> str | None:
         tool = next((tool for tool in self._backend.tools() if tool["name"] == name), None)
         return None if tool is None else str((tool.get("_meta") or {}).get(meta.EFFECT, "once"))
+
+
+async def _called(
+    door: Door, tool: str, arguments: Mapping[str, Any], given: Asked, hearing: Hearing
+) -> Mapping[str, Any]:
+    """Return the result of a call; a client of the handshake eras is asked here what its tool wants to know.
+
+    A client of 2026-07-28 is told what it wants, and comes again.
+    """
+    for _ in range(_ROUNDS_MAX):
+        result = await door.call(tool, arguments, given, hearing)
+        if hearing.modern or not is_input_required(result):
+            return result
+        try:
+            asked_for = (result.get("inputRequests") or {}).items()
+            replies = {name: await hearing.ask(each["method"], each.get("params") or {}) for name, each in asked_for}
+        except MCPError as error:
+            return _failure(f"{tool} asks for more input, and cannot have it: {error.message}", result)
+        given = follow(given, str(result.get("requestState")), replies)
+    return _failure(f"{tool} has asked for more input {_ROUNDS_MAX} times in one request", {})
+
+
+def _raise_protocol_error(result: Mapping[str, Any]) -> None:
+    """Raise what a tool's server answered in the place of a result, as it came."""
+    error = (result.get("_meta") or {}).get(meta.PROTOCOL_ERROR)
+    if error is not None:
+        raise MCPError.from_error_data(types.ErrorData.model_validate(error))
+
+
+def _failure(text: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    said = {**(result.get("_meta") or {}), meta.SOURCE: "semel"}
+    return {"content": [{"type": "text", "text": text}], "isError": True, "_meta": said}
+
+
+def _result_of(reply: Reply, given: Asked) -> dict[str, Any]:
+    """Return the result of a reply; what it takes to go on, where the tool asks for more, is in a ticket."""
+    result, record = result_of(reply), reply.record
+    if record.status is Status.INPUT_REQUIRED:
+        following = {"round": record.id.round + 1, "state": result.get("requestState"), "answers": None}
+        result["requestState"] = _ticket(given, why="wants", **following).text()
+    return result
+
+
+def _asking(hearing: Hearing, given: Asked) -> dict[str, Any]:
+    """Return an InputRequiredResult with what a running tool asks, which waits for the answer meanwhile."""
+    questions = dict(hearing.questions)
+    ticket = _ticket(given, why="asks", questions=tuple(questions))
+    asked_for = {key: {"method": each.method, "params": each.params} for key, each in questions.items()}
+    said = {meta.KEY: given.key}
+    return {"resultType": "input_required", "inputRequests": asked_for, "requestState": ticket.text(), "_meta": said}
+
+
+def _ticket(given: Asked, **named: Any) -> Ticket:
+    """Return a ticket for the same call, in the same round."""
+    answers = given.details.answers
+    same: dict[str, Any] = {
+        "held": given.held,
+        "round": given.details.round,
+        "answers": None if answers is None else dict(answers),
+    }
+    return Ticket(key=given.key, caller=given.caller, made=given.made, **{**same, **named})
+
+
+def _unwanted(context: Context, given: Asked) -> bool:
+    """Return whether a client that stopped waiting wants the tool to stop, too.
+
+    It says so in a notification; in 2026-07-28 over HTTP, by closing the stream of its answer. But so does a connection
+    that breaks: where the client has named the call, it can still ask what came of it, and the call goes on.
+    """
+    channel = context.session._request_outbound  # what it knows of a cancellation, the SDK shows handlers nowhere else
+    if channel.cancel_requested.is_set():
+        return True
+    return context.request is not None and context.protocol_version in MODERN_PROTOCOL_VERSIONS and not given.named
+
+
+async def _set_level(context: Context, params: types.SetLevelRequestParams) -> types.EmptyResult:
+    set_level(context, params.level)
+    return types.EmptyResult()
+
+
+def _serve_subscriptions(server: Server[Any], announcer: Announcer) -> None:
+    async def subscribe(context: Context, params: types.SubscribeRequestParams) -> types.EmptyResult:
+        announcer.subscribe(context, str(params.uri))
+        return types.EmptyResult()
+
+    async def unsubscribe(context: Context, params: types.UnsubscribeRequestParams) -> types.EmptyResult:
+        announcer.unsubscribe(context, str(params.uri))
+        return types.EmptyResult()
+
+    server.add_request_handler("resources/subscribe", types.SubscribeRequestParams, subscribe)
+    server.add_request_handler("resources/unsubscribe", types.UnsubscribeRequestParams, unsubscribe)
 
 
 def _may_ask_again(error: SemelError, given: Asked, protocol_version: str) -> bool:
@@ -157,12 +369,12 @@ def _may_ask_again(error: SemelError, given: Asked, protocol_version: str) -> bo
     Not when a node is busy: requests that come again at once would make it busier.
     """
     passing = isinstance(error, NoLeader | Undecided | Draining)
-    return passing and given.rounds < ROUNDS_MAX and protocol_version in MODERN_PROTOCOL_VERSIONS
+    return passing and given.held < HELD_MAX and protocol_version in MODERN_PROTOCOL_VERSIONS
 
 
 def _held(error: SemelError, given: Asked) -> dict[str, Any]:
     """Return an InputRequiredResult that asks for nothing but to be asked again, and says why."""
-    ticket = Ticket(key=given.key, caller=given.caller, made=given.made, rounds=given.rounds + 1)
+    ticket = _ticket(given, held=given.held + 1)
     why = {**_data(error), "message": str(error)}
     said = {meta.KEY: given.key, meta.HELD: why}
     return {"resultType": "input_required", "requestState": ticket.text(), "_meta": said}

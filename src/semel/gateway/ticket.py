@@ -1,36 +1,48 @@
-"""The ticket of a call that was held too long: a `requestState` with which a client of 2026-07-28 asks again by itself.
+"""The ticket: the `requestState` with which a client of 2026-07-28 goes on with a call, on whichever node.
 
-A ticket names the call and nothing else: it gives no more power than the key in `_meta` does, which anybody may send
-who can reach the node. So it is not signed (nodes share no secret); its digest only finds what was damaged on its way.
-Every node reads it, whichever gave it.
+It is given for three reasons: the call was held too long; its tool ended a round and asks for more; or the tool asks in
+the middle of its run, which goes on. A ticket names the call, and what it is to go on with: it gives no more power than
+the key in `_meta` does, which anybody may send who can reach the node. So it is not signed (nodes share no secret); its
+digest only finds what was damaged on its way. That a round was asked for is checked against the log. Every node reads
+it, whichever gave it.
 """
 
 import base64
 import binascii
 import hashlib
-from typing import Self
+from typing import Any, Literal, Self
 
 import msgspec
 
 from semel.errors import BadTicket
 
-ROUNDS_MAX = 8
+HELD_MAX = 8
 """How many tickets a request gets before it is told the error: the SDKs ask ten times, and then fail with a text of
 their own, which does not say whether a retry is safe."""
 
 _MARK = "semel-1."
 _DIGEST_CHARS = 12
-_CHARS_MAX = 8192
-"""More than a ticket with the longest key and the longest caller has, however they are escaped."""
+_CHARS_MAX = 48 * 2**20
+"""More than any call's answers may have; they are in the ticket of a round that is held."""
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The call that a request came for, and how many tickets it has had, this one counted."""
+    """A call, and what it is to go on with.
+
+    `why` it was given: the call is "held", and begins again with the same `answers`; its tool "wants" more, so that the
+    client's replies begin the round `round`, with the tool's own `state`; or the running tool "asks" the questions of
+    these keys. `held` counts the tickets that the request has had because it was held.
+    """
 
     key: str
     caller: str
     made: bool
-    rounds: int
+    why: Literal["held", "wants", "asks"] = "held"
+    held: int = 0
+    round: int = 1
+    state: str | None = None
+    answers: dict[str, Any] | None = None
+    questions: tuple[str, ...] = ()
 
     def text(self) -> str:
         """Return the ticket as it goes over the wire."""

@@ -18,18 +18,21 @@ import anyio.to_thread
 from mcp import MCPError
 from pydantic import ValidationError
 
-from semel.core.call import Spec, Status
+from semel.core.call import CallId, Spec, Status
 from semel.core.limits import Limits
 from semel.gateway import meta
+from semel.gateway.asker import Asker
 from semel.gateway.declare import CURRENT, CurrentCall
 from semel.gateway.fleet import Fleet
 from semel.gateway.hooks import Unasked, ask_upstream
 from semel.gateway.loopthread import LoopThread
+from semel.gateway.passing import Passing
 from semel.gateway.results import described, ended, failed, not_begun
 from semel.gateway.servers import InProcess
 from semel.gateway.target import Target
 from semel.gateway.upstream import ConnectionGone, Dismissed
 from semel.gateway.watching import Watch
+from semel.node.asides import Aside, Unanswered
 from semel.node.tools import Attempt, Done, Gone, Unknown
 
 _log = logging.getLogger(__name__)
@@ -52,6 +55,8 @@ class _Run:
     def __init__(self) -> None:
         self._first = threading.Lock()  # taken once, by whoever is first
         self.scope = anyio.CancelScope()
+        self.unwanted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done, in the node's loop, once whoever asked for the call wants it to stop."""
 
     def begin(self) -> None:
         """Begin the run, unless its time is over; in the tools' loop."""
@@ -81,19 +86,22 @@ class _NoHook(Exception):
 class McpToolbox:
     """A `Toolbox` of MCP servers: in this process, started as stdio servers, or reached over HTTP.
 
-    `on_change`, which may be set at any time, is called when the tools have changed; in the tools' thread.
+    `on_event`, which may be set at any time, is called when something has changed, in the tools' thread: of which kind
+    ("tools", "prompts", "resources", or "resource"), and the resource's URI.
     """
 
     def __init__(self, target: Target, limits: Limits | None = None) -> None:
         self._target = target
         self._limits = limits or Limits()
         self._thread = LoopThread("semel-tools")
-        self._fleet = Fleet(lambda: self.on_change())
+        self._fleet = Fleet(lambda kind, uri: self.on_event(kind, uri))
+        self._passing = Passing(self._fleet)
+        self._runs: dict[CallId, _Run] = {}
         self._watch: Watch | None = None
         self._watching: asyncio.Task[None] | None = None
         self._performing = 0
         self._closing = False
-        self.on_change: Callable[[], object] = lambda: None
+        self.on_event: Callable[[str, str], object] = lambda _kind, _uri: None
 
     @property
     def fingerprint(self) -> str:
@@ -130,6 +138,26 @@ class McpToolbox:
         """Return the tools as MCP's tools/list shows them, sorted by name, with their effect in `_meta`."""
         return self._fleet.catalogue.definitions
 
+    def offers(self) -> Mapping[str, Any]:
+        """Return what the servers offer, as MCP's ServerCapabilities has it."""
+        return self._fleet.offers.model_dump(by_alias=True, mode="json", exclude_none=True)
+
+    def watch(self, uris: frozenset[str]) -> None:
+        """Hear of changes of these resources from now on, and of no others."""
+        self._thread.call_soon(lambda: self._fleet.watch(uris))
+
+    async def ask(self, method: str, params: Mapping[str, Any], aside: Aside) -> dict[str, Any]:
+        """Return what a server answers to a request that is no call.
+
+        Raises:
+            Unanswered: the answer is an error.
+        """
+        asker = Asker.of(params.get("_meta") or {}, aside)
+        try:
+            return await self._thread.submit(self._passing.ask(method, params, asker))
+        except MCPError as error:
+            raise Unanswered(error.error.model_dump(exclude_none=True)) from error
+
     def remarks(self) -> Sequence[str]:
         """Return what an operator should know of the servers and of the file that lists them."""
         trouble = None if self._watch is None else self._watch.trouble
@@ -144,17 +172,25 @@ class McpToolbox:
         """
         return self._fleet.catalogue.examine(tool, arguments)
 
-    async def run(self, attempt: Attempt) -> Done | Gone:
-        """Run a tool to its end or its time limit; never raises for what the tool does."""
-        run = _Run()
-        work = self._thread.submit(self._perform(attempt, run))
+    async def run(self, attempt: Attempt, aside: Aside | None = None) -> Done | Gone:
+        """Run a tool to its end or its time limit; never raises for what the tool does.
+
+        `aside` takes what it says, and what it asks, meanwhile.
+        """
+        run = self._runs[attempt.call.id] = _Run()
+        work = self._thread.submit(self._perform(attempt, run, aside))
+        waits: list[asyncio.Future[Any]] = [work, run.unwanted]
         try:
-            done, _ = await asyncio.wait([work], timeout=attempt.timeout_s)
-            if done:
+            await asyncio.wait(waits, timeout=attempt.timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
                 return work.result()
         finally:
             began = run.end()
             self._thread.call_soon(run.stop)
+            if self._runs.get(attempt.call.id) is run:
+                del self._runs[attempt.call.id]
+        if run.unwanted.done():
+            return _cancelled(attempt.call.tool, began=began)
         tool, limit = attempt.call.tool, f"{attempt.timeout_s:g} s"
         if not began:
             return not_begun(
@@ -166,6 +202,11 @@ class McpToolbox:
             "acting: a function that does not heed cancellation runs on in its thread",
             Status.TIMED_OUT,
         )
+
+    def stop(self, call: CallId) -> None:
+        """Tell the tool that runs for a call, if one runs here, to stop."""
+        if (run := self._runs.get(call)) is not None and not run.unwanted.done():
+            run.unwanted.set_result(None)
 
     async def reconcile(self, attempt: Attempt) -> Done | Unknown:
         """Ask the tool's reconcile hook whether the tool acted; never raises for what the hook does."""
@@ -205,7 +246,7 @@ class McpToolbox:
             self._watching.cancel()
         await self._fleet.close()
 
-    async def _perform(self, attempt: Attempt, run: "_Run") -> Done | Gone:
+    async def _perform(self, attempt: Attempt, run: "_Run", aside: Aside | None) -> Done | Gone:
         """Run a tool, whatever it does; in the tools' loop."""
         tool = attempt.call.tool
         if self._performing >= 2 * self._limits.concurrency_max:
@@ -213,12 +254,13 @@ class McpToolbox:
         self._performing += 1
         try:
             with run.scope:
-                return await self._call(attempt, run)
+                return await self._call(attempt, run, aside)
             return failed(f"{tool} was stopped")  # nobody waits for it any more
         except ConnectionGone as gone:
             return Gone(str(gone))
         except MCPError as error:
-            return failed(f"{tool} failed: {error.message} (protocol error {error.code})")
+            text = f"{tool} failed: {error.message} (protocol error {error.code})"
+            return failed(text, error=error.error.model_dump(mode="json", exclude_none=True))
         except ValidationError as error:
             return failed(f"{tool} ran, and what its server answered is no result of a tool: {error}")
         except asyncio.CancelledError:
@@ -264,14 +306,20 @@ class McpToolbox:
         done = ended(f"the reconcile hook of {attempt.call.tool}", known, self._limits)
         return done if done.status is Status.OK else Unknown(f"{_HOOK} failed: it gave no result of the tool")
 
-    async def _call(self, attempt: Attempt, run: "_Run") -> Done:
+    async def _call(self, attempt: Attempt, run: "_Run", aside: Aside | None) -> Done:
         tool = attempt.call.tool
         _set_current(attempt)
-        arguments = json.loads(bytes(attempt.call.arguments))
+        asker = Asker.of(json.loads(bytes(attempt.call.meta)), aside)
+        params = {
+            "arguments": json.loads(bytes(attempt.call.arguments)),
+            "_meta": {**asker.meta, **_told(attempt)},
+            **(json.loads(bytes(attempt.call.answers)) if attempt.call.answers is not None else {}),
+        }
         while (found := await self._fleet.find(tool)) is not None:
             entry, upstream = found
             with contextlib.suppress(Dismissed):  # then its successor is found, or nobody
-                return ended(tool, await upstream.call(entry.own_name, arguments, _told(attempt), run), self._limits)
+                named = {**params, "name": entry.own_name}
+                return ended(tool, await upstream.request("tools/call", named, asker, run), self._limits)
         return not_begun(f"there is no tool {tool!r} here any more. Nothing was run")
 
     async def _known(self, attempt: Attempt) -> dict[str, Any] | None:
@@ -288,6 +336,13 @@ class McpToolbox:
         if entry.reconcile is None:
             raise _NoHook
         return await ask_upstream(entry, self._fleet.catalogue, upstream, arguments, _told(attempt))
+
+
+def _cancelled(tool: str, *, began: bool) -> Done:
+    """Return the end of a run that whoever asked for it does not want any more."""
+    if not began:
+        return not_begun(f"{tool} was cancelled before it began. Nothing was run", Status.CANCELLED)
+    return failed(f"{tool} was cancelled while it ran. It was told to stop, and may have acted", Status.CANCELLED)
 
 
 def _told(attempt: Attempt) -> dict[str, Any]:

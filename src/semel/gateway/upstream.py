@@ -1,4 +1,4 @@
-"""One MCP server whose tools are served: a connection that is kept, and opened again when it is lost.
+"""One MCP server that is served: a connection that is kept, and opened again when it is lost.
 
 Runs in the toolbox's own loop. Knows servers and their tools as they come; not what semel makes of them.
 """
@@ -6,16 +6,20 @@ Runs in the toolbox's own loop. Knows servers and their tools as they come; not 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol
 
+import msgspec
 from mcp import MCPError, types
 from pydantic import ValidationError
 
 from semel.errors import UpstreamError
-from semel.gateway.connection import Connection
+from semel.gateway.asker import QUESTIONS, Asker
+from semel.gateway.connection import Connection, Manner
 from semel.gateway.courier import Errand
-from semel.gateway.servers import InProcess, Place
+from semel.gateway.servers import Command, InProcess, Place
+from semel.gateway.spares import Spares
 
 _log = logging.getLogger(__name__)
 
@@ -33,8 +37,27 @@ _LAST_ANSWERS_S = 5.0
 """How long calls under way may still be answered over a connection whose session the server has forgotten."""
 
 
+_READS_MAX = 3
+"""How often something is read again whose connection broke: it changes nothing."""
+
+REQUESTS: Mapping[str, tuple[type[Any], type[Any]]] = {
+    "tools/call": (types.CallToolRequest, types.CallToolRequestParams),
+    "resources/list": (types.ListResourcesRequest, types.PaginatedRequestParams),
+    "resources/templates/list": (types.ListResourceTemplatesRequest, types.PaginatedRequestParams),
+    "resources/read": (types.ReadResourceRequest, types.ReadResourceRequestParams),
+    "prompts/list": (types.ListPromptsRequest, types.PaginatedRequestParams),
+    "prompts/get": (types.GetPromptRequest, types.GetPromptRequestParams),
+    "completion/complete": (types.CompleteRequest, types.CompleteRequestParams),
+}
+"""What is asked of a server, by its method: the SDK's request, and its parameters."""
+
+
 class ConnectionGone(Exception):
     """The server went away in the middle of a call: nobody can know whether the tool acted."""
+
+
+class _NotOpened(Exception):
+    """A connection for one asker cannot be opened; nothing was run."""
 
 
 class Dismissed(Exception):
@@ -53,12 +76,30 @@ class Start(Protocol):
         ...
 
 
-class Upstream:
-    """One MCP server; `keep` is its life."""
+class AtOnce:
+    """The start of what may always begin."""
 
-    def __init__(self, name: str, place: Place, on_change: Callable[[], None]) -> None:
+    def begin(self) -> None:
+        """Begin."""
+
+    def withdraw(self) -> None:
+        """Take that back."""
+
+
+class Upstream:
+    """One MCP server; `keep` is its life.
+
+    `on_change` is called when its tools have been read, `on_event` when it says that something has changed: of which
+    kind ("tools", "prompts", "resources", or "resource"), and the resource's URI.
+    """
+
+    def __init__(
+        self, name: str, place: Place, on_change: Callable[[], None], on_event: Callable[[str, str], object]
+    ) -> None:
         self.name = name
         self.place = place
+        self.offers = types.ServerCapabilities()
+        """What it said that it offers."""
         self.tools: list[dict[str, Any]] = []
         """Its tools, as the last `tools/list` said."""
         self.listed = False
@@ -67,6 +108,13 @@ class Upstream:
         self.trouble: str | None = None
         """Why it cannot take calls just now, or why its list may be old."""
         self._on_change = on_change
+        self._on_event = on_event
+        self._state: Any = None
+        self._watched: frozenset[str] = frozenset()
+        self._spares = Spares(self._make, handshake_s=_HANDSHAKE_S)
+        self._news = asyncio.Event()
+        self._tools_changed = False
+        self._modern_only = False
         self._connection: Connection | None = None
         self._up = asyncio.Event()
         self._dismissed = asyncio.Event()
@@ -76,6 +124,12 @@ class Upstream:
 
     async def keep(self, first: "asyncio.Future[None]") -> None:
         """Connect, and connect again whenever the connection is lost; tell `first` how the first time went."""
+        try:
+            await self._keep(first)
+        finally:
+            await self._spares.close()
+
+    async def _keep(self, first: "asyncio.Future[None]") -> None:
         now = asyncio.get_running_loop().time
         pause_s = _RESTART_FIRST_S
         while True:
@@ -92,25 +146,43 @@ class Upstream:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _RESTART_MAX_S if self.listed else _RESTART_NEVER_UP_MAX_S)
 
-    async def call(self, tool: str, arguments: dict[str, Any], meta: Mapping[str, Any], start: Start) -> dict[str, Any]:
-        """Return a tool's result as the server gave it, waiting first while the server cannot be reached.
+    async def request(self, method: str, params: Mapping[str, Any], asker: Asker, start: Start) -> dict[str, Any]:
+        """Return a result as the server gave it, waiting first while the server cannot be reached.
+
+        `params` are those of one of `REQUESTS`; what the server says and asks meanwhile goes to `asker`.
 
         Raises:
             MCPError: the server answered with a protocol error.
-            pydantic.ValidationError: it answered with something that is no result of a tool.
+            pydantic.ValidationError: it answered with something that is no result of such a request.
             ConnectionGone: it went away meanwhile.
             Dismissed: it is not served any more, and was not reached.
         """
-        params = types.CallToolRequestParams.model_validate({"name": tool, "arguments": arguments, "_meta": meta})
-        request = types.CallToolRequest(params=params)
+        kind, form = REQUESTS[method]
+        request = kind(params=form.model_validate(params))
         self._calls += 1
         self._idle.clear()
         try:
-            return await self._insist(request, start)
+            return await self._insist(request, asker, start)
         finally:
             self._calls -= 1
             if not self._calls:
                 self._idle.set()
+
+    async def read(self, method: str, params: Mapping[str, Any], asker: Asker) -> dict[str, Any]:
+        """Return the result of a request that changes nothing, asking again if the connection breaks.
+
+        Raises as `request` does.
+        """
+        for _ in range(_READS_MAX - 1):
+            with contextlib.suppress(ConnectionGone):
+                return await self.request(method, params, asker, AtOnce())
+        return await self.request(method, params, asker, AtOnce())
+
+    async def watch(self, uris: frozenset[str]) -> None:
+        """Hear of changes of these resources from now on, and of no others."""
+        self._watched = uris
+        if self._connection is not None and self._up.is_set():
+            await self._connection.watch(uris)
 
     def dismiss(self) -> None:
         """Let the calls under way go on, and those that wait for the server look for another."""
@@ -125,6 +197,7 @@ class Upstream:
         """Kill the server's process at once; may be called from any thread."""
         if self._connection is not None:
             self._connection.kill()
+        self._spares.kill()
 
     async def _usable(self) -> None:
         """Wait until calls may use the connection; raises Dismissed if that will not be."""
@@ -138,36 +211,76 @@ class Upstream:
                 for each in waits:
                     each.cancel()
 
-    async def _insist(self, request: types.CallToolRequest, start: Start) -> dict[str, Any]:
+    async def _insist(self, request: types.ClientRequest, asker: Asker, start: Start) -> dict[str, Any]:
         """Send a request until it has reached the server, and no further."""
         pause_s = _RESTART_FIRST_S
         learnt = False
         while True:
             await self._usable()
-            connection = self._connection
-            assert connection is not None
             errand = Errand()
-            start.begin()
             try:
-                result = await connection.send(request, errand)
-                self._clear()
-                return result
-            except MCPError as error:
-                if connection.wants_headers(error) and not learnt:
-                    learnt = True  # the session learns them by listing the tools
+                async with self._connected(asker) as connection:
+                    start.begin()
+                    try:
+                        result = await connection.send(request, asker, errand)
+                        self._clear()
+                        return result
+                    except MCPError as error:
+                        if connection.wants_headers(error) and not learnt:
+                            learnt = True  # the session learns them by listing the tools
+                            start.withdraw()
+                            await connection.learn_headers()
+                            continue
+                        if errand.refused is None or errand.broken is not None:
+                            raise await self._fate(connection, errand, error) from error
                     start.withdraw()
-                    await connection.learn_headers()
-                    continue
-                if errand.refused is None or errand.broken is not None:
-                    raise await self._fate(connection, errand, error) from error
-            start.withdraw()
+                    if errand.forgotten:
+                        connection.lose()
+            except _NotOpened as error:
+                errand.refused = str(error)
             self._note(f"the server {self.name!r} ({self.place}) cannot be reached: {errand.refused}")
-            if errand.forgotten:
-                connection.lose()
             if self._dismissed.is_set():
                 raise Dismissed
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _RESTART_MAX_S)
+
+    @asynccontextmanager
+    async def _connected(self, asker: Asker) -> AsyncIterator[Connection]:
+        """Have the connection over which a request goes: the one for all, or one for this asker alone."""
+        connection = self._connection
+        assert connection is not None
+        manner = self._manner_for(connection, asker)
+        if manner is None:
+            await connection.set_level(asker)
+            yield connection
+            return
+        async with AsyncExitStack() as stack:
+            try:
+                spare = await stack.enter_async_context(self._spares.lease(manner))
+                await spare.set_level(asker)
+            except Exception as error:  # as manifold as servers are; nothing has been asked for yet
+                self._modern_only |= isinstance(error, MCPError) and error.code == types.UNSUPPORTED_PROTOCOL_VERSION
+                raise _NotOpened(_line(error)) from error
+            spare.tenant = asker
+            try:
+                yield spare
+            finally:
+                spare.tenant = None
+
+    def _manner_for(self, shared: Connection, asker: Asker) -> Manner | None:
+        """Return how a connection for this asker alone must be opened, None if the one for all serves it.
+
+        Who can be asked in the middle of a request (by a server of the handshake eras) needs one, and on a pipe so does
+        who wants log lines, since nothing there says whose they are.
+        """
+        asks = asker.can_be_asked and not (asker.modern and shared.modern)
+        if asks and not self._modern_only:
+            capabilities = {name: asker.capabilities.get(name) for name in QUESTIONS.values()}
+            said = {name: value for name, value in capabilities.items() if value is not None}
+            return Manner(handshake=True, capabilities=msgspec.json.encode(said, order="deterministic"))
+        if isinstance(self.place, Command) and asker.log_level is not None and self.offers.logging is not None:
+            return Manner(handshake=not shared.modern)
+        return None
 
     async def _fate(self, connection: Connection, errand: Errand, error: MCPError) -> Exception:
         """Return what an error means for the call: that its server went away, or what the server said."""
@@ -181,10 +294,51 @@ class Upstream:
 
     async def _live(self, first: "asyncio.Future[None]") -> None:
         """Live through one connection, from its opening to its loss; raises UpstreamError if it cannot be opened."""
-        self._connection = connection = Connection(self.name, self.place, self._up)
+        try:
+            async with self._lifespan() as self._state:
+                try:
+                    await self._connect(first)
+                finally:
+                    if isinstance(self.place, InProcess):
+                        await self._spares.close()  # they live on what the lifespan gave
+        except UpstreamError:
+            raise
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # a server's own start may do anything
+            raise UpstreamError(f"the server {self.name!r} does not start: {type(error).__name__}: {error}") from error
+
+    @asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[Any]:
+        """Enter the lifespan of a server in this process, which is one for all connections to it."""
+        if not isinstance(self.place, InProcess):
+            yield None
+            return
+        async with self.place.server.lifespan(self.place.server) as state:
+            yield state
+
+    def _make(self, manner: Manner | None, on_lost: Callable[[], object]) -> Connection:
+        return Connection(
+            self.name, self.place, state=self._state, manner=manner, on_lost=on_lost, on_event=self._take_event
+        )
+
+    def _take_event(self, kind: str, uri: str) -> None:
+        if kind == "tools":
+            self._tools_changed = True
+            self._news.set()
+        else:
+            self._on_event(kind, uri)
+
+    def _lose(self) -> None:
+        self._up.clear()
+        self._news.set()
+
+    async def _connect(self, first: "asyncio.Future[None]") -> None:
+        self._news.clear()
+        self._connection = connection = self._make(None, self._lose)
         try:
             async with asyncio.timeout(_HANDSHAKE_S) as handshake, connection:
+                self.offers = connection.capabilities
                 await self._read_tools(connection)
+                await connection.watch(self._watched)
                 handshake.reschedule(None)
                 self._up.set()
                 self._clear()
@@ -205,10 +359,10 @@ class Upstream:
     async def _follow(self, connection: Connection) -> None:
         """Read the tools again whenever the server says that they have changed, until the connection is lost."""
         while not connection.lost:
-            await connection.news.wait()
-            connection.news.clear()
-            if connection.changed and not connection.lost:
-                connection.changed = False
+            await self._news.wait()
+            self._news.clear()
+            if self._tools_changed and not connection.lost:
+                self._tools_changed = False
                 try:
                     async with asyncio.timeout(_HANDSHAKE_S):
                         await self._read_tools(connection)
@@ -223,7 +377,7 @@ class Upstream:
     async def _read_tools(self, connection: Connection) -> None:
         self.tools = await connection.list_tools()
         self.listed = True
-        self.instructions = connection.client.instructions
+        self.instructions = connection.session.instructions
         self._on_change()
 
     def _note(self, trouble: str) -> None:

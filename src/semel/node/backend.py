@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from semel.core.call import Record
+from semel.node.asides import Asides, Party
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,12 @@ class Backend(Protocol):
         client: str = "",
         made: bool = False,
         details: Details | None = None,
+        party: Party | None = None,
     ) -> Reply:
         """Run a call once and return how it stands; a key is made for it if `key` is None.
 
         If the key was made for this one call (`made`), a read is answered even while the log cannot be written.
+        `party` hears what the tool says and asks meanwhile.
 
         Cancelling the await changes nothing: the call goes on, and the same key gets its outcome.
 
@@ -56,6 +59,19 @@ class Backend(Protocol):
             CallError: the request is refused; nothing was run under it.
             ClusterError: no outcome can be had just now; the same key may be sent again.
         """
+        ...
+
+    async def ask(self, method: str, params: Mapping[str, Any], party: Party) -> dict[str, Any]:
+        """Return what the servers behind this node answer to a request that is no call; raises `Unanswered`."""
+        ...
+
+    def offers(self) -> Mapping[str, Any]:
+        """Return what those servers offer, as MCP's ServerCapabilities has it."""
+        ...
+
+    @property
+    def asides(self) -> Asides:
+        """What passes beside the log: a call's questions are answered there, and it is cancelled there."""
         ...
 
     def readiness(self) -> str | None:

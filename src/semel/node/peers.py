@@ -1,6 +1,7 @@
 """The connections between nodes: WebSockets on a node's own port, one from each follower to the leader.
 
-They carry forwards to the leader and refusals back; a message may get lost, and the decisions allow for it.
+They carry forwards to the leader and refusals back, and what passes beside the log; a message may get lost, and the
+decisions allow for it.
 A connection that breaks and cannot be opened again is how a leader's death is noticed at once.
 """
 
@@ -9,13 +10,14 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
 
+import msgspec
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
 
 from semel.core.call import NodeId
-from semel.core.codec import decode_message, encode
 from semel.core.ledger import Leader
 from semel.core.message import Forward, Hello, Message, Refuse
+from semel.node.asides import AsideMessage
 
 OUTBOX_MESSAGES_MAX = 8192
 """Messages that wait for a connection; past it they are dropped and sent again by the decisions."""
@@ -25,6 +27,12 @@ HELLO_TIMEOUT_S = 1.0
 """A process that accepts and says nothing for this long is stalled; its missing pulse tells the rest."""
 RECONNECT_S = (0.0, 0.01, 0.02, 0.05, 0.1)
 """Waits before the first, second, … attempt; a dead process refuses at once, and a cut connection is soon mended."""
+
+Spoken = Message | AsideMessage
+"""All that peers say to each other, as JSON."""
+
+_decoder: msgspec.json.Decoder[Spoken] = msgspec.json.Decoder(Spoken)
+_encoder = msgspec.json.Encoder()
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -40,6 +48,18 @@ class Listener(Protocol):
 
     def received(self, sender: NodeId, message: Forward | Refuse) -> None:
         """Take a message."""
+        ...
+
+    def overheard(self, sender: NodeId, message: AsideMessage) -> None:
+        """Take a message that passes beside the log."""
+        ...
+
+    def greeting(self) -> AsideMessage | None:
+        """Return what a peer is told first, if anything, once the connection stands."""
+        ...
+
+    def parted(self, node: NodeId) -> None:
+        """Note that the connection to a follower is gone."""
         ...
 
     def lost(self, node: NodeId) -> None:
@@ -80,8 +100,12 @@ class Peers:
         """Send a message if there is a way and room; it may get lost."""
         outbox = self._outboxes.get(to)
         if outbox is not None:
-            with contextlib.suppress(asyncio.QueueFull):
-                outbox.put_nowait(encode(message))
+            _post(outbox, message)
+
+    def broadcast(self, message: AsideMessage) -> None:
+        """Send a message to every peer that there is a connection to; it may get lost."""
+        for outbox in self._outboxes.values():
+            _post(outbox, message)
 
     async def close(self) -> None:
         """End the outgoing connection; accepted ones end with the server."""
@@ -120,18 +144,20 @@ class Peers:
             close_timeout=HELLO_TIMEOUT_S,
             ping_interval=None,
         ) as socket:
-            await socket.send(encode(self._listener.hello()))
+            await socket.send(_encoder.encode(self._listener.hello()))
             async with asyncio.timeout(HELLO_TIMEOUT_S):
-                answer = decode_message(await socket.recv())
+                answer = _decoder.decode(await socket.recv())
             if not isinstance(answer, Hello) or answer.node != leader.node:
                 self._listener.lost(leader.node)
                 return
             met.set()
             self._listener.found(leader.node)
+            if (greeting := self._listener.greeting()) is not None:
+                _post(outbox, greeting)
             writer = asyncio.create_task(_drain(outbox, socket.send))
             try:
                 async for data in socket:
-                    self._take(leader.node, decode_message(data))
+                    self._take(leader.node, _decoder.decode(data))
             finally:
                 writer.cancel()
                 await asyncio.wait([writer])
@@ -157,7 +183,7 @@ class Peers:
         mine = self._listener.hello()
         if not isinstance(peer, Hello) or peer.cluster != mine.cluster:
             raise ValueError("a connection begins with the Hello of a node of this cluster")
-        await send({"type": "websocket.send", "bytes": encode(mine)})
+        await send({"type": "websocket.send", "bytes": _encoder.encode(mine)})
 
         async def transmit(data: bytes) -> None:
             await send({"type": "websocket.send", "bytes": data})
@@ -172,16 +198,26 @@ class Peers:
             await asyncio.wait([writer])
             if self._outboxes.get(peer.node) is outbox:
                 del self._outboxes[peer.node]
+                self._listener.parted(peer.node)
 
-    def _take(self, sender: NodeId, message: Message) -> None:
-        if isinstance(message, Hello):
-            raise ValueError("a second Hello on one connection")
-        self._listener.received(sender, message)
+    def _take(self, sender: NodeId, message: Spoken) -> None:
+        match message:
+            case Hello():
+                raise ValueError("a second Hello on one connection")
+            case Forward() | Refuse():
+                self._listener.received(sender, message)
+            case _:
+                self._listener.overheard(sender, message)
 
 
-async def _messages(receive: Receive) -> AsyncIterator[Message]:
+def _post(outbox: Outbox, message: Spoken) -> None:
+    with contextlib.suppress(asyncio.QueueFull):
+        outbox.put_nowait(_encoder.encode(message))
+
+
+async def _messages(receive: Receive) -> AsyncIterator[Spoken]:
     while (event := await receive())["type"] == "websocket.receive":
-        yield decode_message(event.get("bytes") or event.get("text") or b"")
+        yield _decoder.decode(event.get("bytes") or event.get("text") or b"")
 
 
 async def _drain(outbox: Outbox, send: Callable[[bytes], Awaitable[None]]) -> None:

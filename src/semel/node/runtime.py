@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from semel.core.call import NodeId, Spec, Status
+from semel.core.call import CallId, NodeId, Spec, Status
 from semel.core.codec import decode_entry, encode
 from semel.core.decider import Decider, Identity
 from semel.core.entry import Entry
@@ -62,6 +62,7 @@ from semel.errors import (
     by_code,
 )
 from semel.log.protocol import Log
+from semel.node.asides import AsideMessage, Asides, Party
 from semel.node.backend import Details, Reply
 from semel.node.catchup import CatchUp, Fetch
 from semel.node.desk import Desk
@@ -113,6 +114,13 @@ class Runtime:
         self.peers = Peers(self)
         self.failed: asyncio.Future[SemelError] = asyncio.get_running_loop().create_future()
         """Done when the node cannot go on, with the reason."""
+        self.asides = Asides(identity.node, self.peers.broadcast)
+        """What passes beside the log, here and between the nodes."""
+        self._beside = Asides(identity.node, lambda _message: None)
+        """The same for what is no call, and is of this node alone."""
+        self._asked = 0
+        self.asides.stop = toolbox.stop
+        self.asides.watch = toolbox.watch
         self._troubles = Troubles()
         self.changed = asyncio.Event()
         """Set and replaced whenever the replica has committed something new."""
@@ -236,18 +244,29 @@ class Runtime:
         client: str = "",
         made: bool = False,
         details: Details | None = None,
+        party: Party | None = None,
     ) -> Reply:
         """Run a call once and return how it stands; see `Backend.call`."""
         call = self._desk.call_of(tool, dict(arguments), key, caller, client, details or Details())
         if self.failed.done():
             raise self.failed.result()
-        with self._desk.ticket(call) as (ticket, answer):
+        with contextlib.ExitStack() as stack:
+            ticket, answer = stack.enter_context(self._desk.ticket(call))
+            if party is not None:
+                stack.enter_context(self.asides.waiting(call.id, party))
             self._step(Submitted(ticket, call, self._spec(tool, arguments), keyed=key is not None and not made))
             try:
                 return await answer
             finally:
                 if answer.cancelled():
                     self._step(Abandoned(ticket))
+
+    async def ask(self, method: str, params: Mapping[str, Any], party: Party) -> dict[str, Any]:
+        """Return what this node's servers answer to a request that is no call; raises `Unanswered`."""
+        self._asked += 1
+        request = CallId("", str(self._asked))
+        with self._beside.waiting(request, party):
+            return await self.toolbox.ask(method, params, self._beside.of(request))
 
     def _spec(self, tool: str, arguments: Mapping[str, Any]) -> Spec | Refusal:
         try:
@@ -289,6 +308,18 @@ class Runtime:
         if isinstance(message, Forward):
             spec = self._spec(message.call.tool, msgspec.json.decode(message.call.arguments))
         self._step(Received(sender, message, spec))
+
+    def overheard(self, sender: NodeId, message: AsideMessage) -> None:
+        """Take what a peer says beside the log."""
+        self.asides.received(sender, message)
+
+    def greeting(self) -> AsideMessage | None:
+        """Return what a leader is told that was met anew."""
+        return self.asides.met()
+
+    def parted(self, node: NodeId) -> None:
+        """Note that a follower is not connected any more."""
+        self.asides.lost(node)
 
     def lost(self, node: NodeId) -> None:
         """Note that this incarnation's process is gone."""
@@ -375,7 +406,8 @@ class Runtime:
 
     async def _run(self, run: Run) -> None:
         begun_s = time.monotonic()
-        ended = await self.toolbox.run(Attempt(run.call, run.term, run.attempt, run.timeout_s))
+        attempt = Attempt(run.call, run.term, run.attempt, run.timeout_s)
+        ended = await self.toolbox.run(attempt, self.asides.of(run.call.id))
         duration_ms = round((time.monotonic() - begun_s) * 1000, 3)
         if isinstance(ended, Gone):
             logger.warning("%s was lost while it ran: %s", run.call.tool, ended.reason)

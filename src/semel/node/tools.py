@@ -6,12 +6,16 @@ from typing import Any, Protocol
 
 import msgspec
 
-from semel.core.call import Call, Spec, Status
+from semel.core.call import Call, CallId, Spec, Status
+from semel.node.asides import Aside
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The tool came to an end: OK, ERROR, CANCELLED or TIMED_OUT; `result` is a CallToolResult as JSON."""
+    """The tool came to an end (OK, ERROR, CANCELLED, TIMED_OUT), or a round of its call did (INPUT_REQUIRED).
+
+    `result` is a CallToolResult as JSON, or what the tool asks for (an InputRequiredResult).
+    """
 
     status: Status
     result: msgspec.Raw
@@ -68,6 +72,14 @@ class Toolbox(Protocol):
         """
         ...
 
+    def offers(self) -> Mapping[str, Any]:
+        """Return what the servers behind the tools offer, as MCP's ServerCapabilities has it."""
+        ...
+
+    async def ask(self, method: str, params: Mapping[str, Any], aside: Aside) -> dict[str, Any]:
+        """Return what a server answers to a request that is no call; raises `Unanswered`."""
+        ...
+
     def remarks(self) -> Sequence[str]:
         """Return what an operator should know of the tools as they stand: servers that are down, what is misnamed."""
         ...
@@ -81,8 +93,19 @@ class Toolbox(Protocol):
         """
         ...
 
-    async def run(self, attempt: Attempt) -> Done | Gone:
-        """Run a tool to its end or its time limit; never raises for what the tool does."""
+    async def run(self, attempt: Attempt, aside: Aside) -> Done | Gone:
+        """Run a tool to its end or its time limit; never raises for what the tool does.
+
+        `aside` takes what it says, and what it asks, meanwhile.
+        """
+        ...
+
+    def stop(self, call: CallId) -> None:
+        """Tell the tool that runs for a call, if one runs here, to stop; the run ends as CANCELLED."""
+        ...
+
+    def watch(self, uris: frozenset[str]) -> None:
+        """Hear of changes of these resources from now on, and of no others."""
         ...
 
     async def reconcile(self, attempt: Attempt) -> Done | Unknown:

@@ -1,0 +1,114 @@
+"""The wire between the SDK's client session and its transport: what passes there unchanged, that is, as it came.
+
+The session's own callbacks know typed models of one version each. Here a client's capabilities, a server's questions
+and its notifications pass as JSON, so that nothing of them is lost.
+"""
+
+import itertools
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import anyio.abc
+from mcp.shared.direct_dispatcher import DirectDispatcher
+from mcp.shared.dispatcher import (
+    CallOptions,
+    DispatchContext,
+    Dispatcher,
+    OnNotify,
+    OnNotifyIntercept,
+    OnRequest,
+    ProgressFnT,
+)
+from mcp.shared.transport_context import TransportContext
+from mcp_types import CLIENT_CAPABILITIES_META_KEY, LOG_LEVEL_META_KEY
+
+from semel.gateway.asker import ASKER, QUESTIONS
+
+DEFAULT_LEVEL = "info"
+"""Of which level on a client of the handshake eras hears log lines, as long as it has not said so: that is the server's
+to decide, and one of 2026-07-28 decides nothing for itself."""
+
+
+class Hears(Protocol):
+    """Who hears what a server says of its own accord."""
+
+    async def asked(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the answer to a question; raises MCPError."""
+        ...
+
+    def heard(self, method: str, params: Mapping[str, Any]) -> None:
+        """Take a notification."""
+        ...
+
+
+class Wire:
+    """A `Dispatcher` of the SDK in front of another; `capabilities` is what a handshake says of the client."""
+
+    def __init__(self, inner: Dispatcher[Any], hears: Hears, capabilities: Mapping[str, Any]) -> None:
+        self._inner = inner
+        self._hears = hears
+        self._capabilities = capabilities
+        self._tokens = itertools.count(1)
+        self._progress: dict[object, ProgressFnT] = {}
+
+    async def send_raw_request(
+        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
+    ) -> dict[str, Any]:
+        """Send a request, with the capabilities of whoever asks for it."""
+        stamped = self._stamped(method, params)
+        told = (opts or {}).get("on_progress")
+        if told is None or not isinstance(self._inner, DirectDispatcher):
+            return await self._inner.send_raw_request(method, stamped, opts)
+        # Within this process the SDK hands the callback over, and no token. A tool may look for one all the same.
+        token = next(self._tokens)
+        self._progress[token] = told
+        try:
+            said = {**((stamped or {}).get("_meta") or {}), "progressToken": token}
+            return await self._inner.send_raw_request(method, {**(stamped or {}), "_meta": said}, opts)
+        finally:
+            del self._progress[token]
+
+    async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
+        """Send a notification."""
+        await self._inner.notify(method, params, opts)
+
+    async def run(
+        self,
+        on_request: OnRequest,
+        on_notify: OnNotify,
+        on_notify_intercept: OnNotifyIntercept | None = None,
+        *,
+        task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Receive until the connection ends."""
+
+        async def take_request(
+            context: DispatchContext[TransportContext], method: str, params: Mapping[str, Any] | None
+        ) -> dict[str, Any]:
+            if method in QUESTIONS:
+                return await self._hears.asked(method, params or {})
+            return await on_request(context, method, params)
+
+        async def take_notification(
+            context: DispatchContext[TransportContext], method: str, params: Mapping[str, Any] | None
+        ) -> None:
+            told = self._progress.get((params or {}).get("progressToken"))
+            if method == "notifications/progress" and told is not None and params is not None:
+                await told(params["progress"], params.get("total"), params.get("message"))
+                return
+            self._hears.heard(method, params or {})
+            await on_notify(context, method, params)
+
+        await self._inner.run(take_request, take_notification, on_notify_intercept, task_status=task_status)
+
+    def _stamped(self, method: str, params: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        if method == "initialize":
+            return {**(params or {}), "capabilities": self._capabilities}
+        said = (params or {}).get("_meta")
+        if not isinstance(said, dict) or CLIENT_CAPABILITIES_META_KEY not in said:
+            return params
+        asker = ASKER.get()
+        said = {**said, CLIENT_CAPABILITIES_META_KEY: dict(asker.capabilities)}
+        if not asker.modern:
+            said.setdefault(LOG_LEVEL_META_KEY, DEFAULT_LEVEL)
+        return {**(params or {}), "_meta": said}
