@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self, TypeVar, TypeVarTuple
 
 from semel.errors import LogError, LogUnavailable
-from semel.log.limits import check_beginning, check_proposal
+from semel.log.limits import BATCH_ENTRIES_MAX, check_beginning, check_proposal
 from semel.log.protocol import Batch
 from semel.log.sqlite.appender import Appender
 from semel.log.sqlite.faults import faults_told
@@ -20,6 +20,11 @@ from semel.log.sqlite.opening import check_writable, make_folder, refuse_foreign
 from semel.log.sqlite.pulses import Pulses
 from semel.log.sqlite.reader import Reader
 from semel.log.sqlite.watch import Watch
+
+_OWN_APPENDS_MAX = 64
+_OWN_BYTES_MAX = 64 * 1024
+"""So many of the last appends are given back without being read, each of at most so many bytes: a node that appends
+one small batch after the other would read each of them again, on another thread, only to skip it."""
 
 _OUT_OF_REACH_PAUSE_S = 0.05  # between the attempts to read a log that is locked or out of reach
 
@@ -45,6 +50,8 @@ class SqliteLog:
         self._writing = ThreadPoolExecutor(1, "semel-log-write")
         self._reading = ThreadPoolExecutor(1, "semel-log-read")
         self._pulsing = ThreadPoolExecutor(1, "semel-log-pulse")
+        self._own: dict[int, Sequence[bytes]] = {}
+        """The entries of our last appends, by the position that they stand after."""
         self._closed = False
 
     @classmethod
@@ -84,6 +91,7 @@ class SqliteLog:
         """Commit `entries` after the position `after`; return the last position written, once it is on disk."""
         check_proposal(after, entries)
         last = await self._run(self._writing, self._appender.append, after, entries)
+        self._remember(after, entries)
         self._watch.wake()
         if self._appender.checkpoint_due and not self._closed:
             # After the answer, not before it: the caller need not wait for what it does not need.
@@ -94,6 +102,10 @@ class SqliteLog:
         """Yield every entry after the position `after`, in order, waiting for new ones for ever."""
         while True:
             self._check_open()
+            if (own := self._own.get(after)) is not None:
+                yield Batch(after + 1, own)
+                after += len(own)
+                continue
             version = self._watch.version()  # before the read, so that no commit falls between the two
             try:
                 batch = await self._run(self._reading, self._reader.read, after)
@@ -107,6 +119,14 @@ class SqliteLog:
                 after = batch.last
                 yield batch
 
+    def _remember(self, after: int, entries: Sequence[bytes]) -> None:
+        """Keep what was just committed for who follows; what stands in the log never changes."""
+        if len(entries) > BATCH_ENTRIES_MAX or sum(map(len, entries)) > _OWN_BYTES_MAX:
+            return
+        self._own[after] = list(entries)
+        if len(self._own) > _OWN_APPENDS_MAX:
+            del self._own[next(iter(self._own))]
+
     async def tail(self) -> int:
         """Return the last committed position, 0 for an empty log."""
         return await self._run(self._reading, self._reader.tail)
@@ -119,6 +139,7 @@ class SqliteLog:
         """Forget every entry below the position `before`, but never the last one."""
         while await self._run(self._writing, self._appender.trim, before):
             pass
+        self._own.clear()
 
     async def begin_after(self, first: bytes, after: int, entry: bytes) -> None:
         """Make an empty log go on with `entry` after the position `after`."""
