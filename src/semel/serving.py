@@ -171,7 +171,8 @@ class Node:
         door = self._door = _Door(toolbox, self.departure)
         routes = [*api_routes(door, place.replica, door), snapshot_route(shelf)]
         host, ports = _address(self._listen)
-        app = make_app(self._server(), door.readiness, routes=routes, hosts=[host, *self._advertised_hosts()])
+        hosts = [host, *self._advertised_hosts()]
+        app = make_app(self._server(), door.readiness, leaving=door.leaving, routes=routes, hosts=hosts)
         port = await self._serve(app, host, ports)
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         self.advertised = self.advertised or await url_for_peers(host, port, local=log.local)
@@ -335,6 +336,10 @@ class _Door:
     def readiness(self) -> str | None:
         """Return None if the node can take calls, else why not."""
         return self._runtime.readiness() if self._runtime is not None else "this node is starting"
+
+    def leaving(self) -> bool:
+        """Return whether the node goes down."""
+        return self._runtime is not None and self._runtime.leaving
 
     def status(self) -> dict[str, Any]:
         """Return how the cluster stands."""

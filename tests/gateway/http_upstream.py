@@ -47,23 +47,33 @@ class Scripted:
         self._session = ""
         self._streams: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
+        self._gone = False
 
     async def listen(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         """Begin to listen, at a port that may have been this server's before."""
         self._session = ""  # what was known before is forgotten
+        self._gone = False
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, ssl=tls)
         self.port = self._server.sockets[0].getsockname()[1]
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/mcp"
 
     async def go(self) -> None:
-        """Stop listening and break all connections."""
+        """Stop listening and break all connections; once this returns, no client can hold one for whole."""
         assert self._server is not None
+        self._gone = True
         self._server.close()
-        for stream in list(self._streams):
+        streams = list(self._streams)
+        for stream in streams:
             stream.transport.abort()
+        for stream in streams:
+            with contextlib.suppress(OSError):
+                await stream.wait_closed()
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._gone:  # it was accepted as the server went
+            writer.transport.abort()
+            return
         self._streams.add(writer)
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, ssl.SSLError):

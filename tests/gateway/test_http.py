@@ -176,6 +176,36 @@ async def test_an_address_that_cannot_be_had_is_told(host: str, said: str) -> No
             pass
 
 
+@pytest.mark.parametrize("version", ["2026-07-28", "2025-06-18"])
+async def test_a_node_that_leaves_lets_nobody_ask_again_over_the_same_connection(version: str) -> None:
+    """Plain JSON and the SDK's streams, which say keep-alive of themselves; else a ticket would come back here."""
+    left = False
+    arguments: dict[str, Any] = {"name": "add", "arguments": {"a": 1, "b": 2}}
+    if version == "2026-07-28":
+        client = {"protocolVersion": version, "clientCapabilities": {}}
+        arguments["_meta"] = {f"io.modelcontextprotocol/{name}": value for name, value in client.items()}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": arguments}
+    headers = {
+        "accept": "application/json, text/event-stream",
+        "mcp-protocol-version": version,
+        "mcp-method": "tools/call",
+        "mcp-name": "add",
+    }
+    async with serving(FakeBackend(), leaving=lambda: left) as url, httpx2.AsyncClient() as http:
+
+        async def asked() -> tuple[str, bool]:
+            """Ask, and return what was said of the connection, and whether the server kept it."""
+            async with http.stream("POST", f"{url}/mcp", json=body, headers=headers) as answer:
+                assert "3" in (await answer.aread()).decode()
+            async with http.stream("GET", f"{url}/healthz") as after:
+                same = after.extensions["network_stream"] is answer.extensions["network_stream"]
+            return answer.headers.get("connection", "keep-alive"), same
+
+        assert await asked() == ("keep-alive", True)
+        left = True
+        assert await asked() == ("close", False)
+
+
 async def test_the_end_does_not_wait_for_ever_for_answers_under_way() -> None:
     backend = FakeBackend(held=asyncio.Event())
     async with asyncio.timeout(10):

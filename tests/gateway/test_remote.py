@@ -128,9 +128,6 @@ async def test_a_session_that_the_server_has_forgotten_is_opened_anew_and_the_ca
     assert {headers.get("mcp-session-id") for headers in server.headers} == {None, "session-1", "session-2"}
 
 
-@pytest.mark.xfail(
-    reason="issue 5: a kept connection to the dead server may be tried, which is a lost call", strict=False
-)
 async def test_a_call_waits_for_a_server_that_is_down_and_runs_once_it_is_back(
     box: McpToolbox, server: Scripted
 ) -> None:

@@ -21,6 +21,7 @@ from semel.core.message import Forward, Refuse
 from semel.errors import (
     Busy,
     ClusterMismatch,
+    Draining,
     KeyReused,
     LogDamaged,
     LogNewer,
@@ -432,6 +433,37 @@ async def test_a_call_that_a_drain_does_not_wait_for_may_have_run_and_nobody_say
         await n1.drain(0)
         with pytest.raises(Undecided, match="may have run"):
             await asking
+
+
+async def test_a_request_that_comes_after_the_drain_is_told_at_once_what_is_known(tmp_path: Path) -> None:
+    """The door is open a little longer than the log is read: who comes then would wait for an answer in vain."""
+    async with cluster(tmp_path) as c:
+        tools = Tools()
+        n1 = await c.start("n1", tools)
+        await n1.call("work", {}, key="done", caller="shop")
+        tools.ending = Gone("the server exited with code 3")
+        assert (await n1.call("work", {}, key="lost", caller="shop")).record.status is Status.IN_DOUBT
+        tools.gate.clear()
+        asking = asyncio.create_task(n1.call("work", {}, key="running", caller="shop"))
+        await until(lambda: len(tools.attempts) == 3, "the tool runs")
+        await n1.drain(0)
+        with pytest.raises(Undecided):
+            await asking
+
+        async def told_at_once() -> None:
+            async with asyncio.timeout(5):
+                assert (await n1.call("work", {}, key="done", caller="shop")).replayed
+                for key in ("running", "lost"):
+                    with pytest.raises(Undecided, match="may have run"):
+                        await n1.call("work", {}, key=key, caller="shop")
+                with pytest.raises(Draining, match="Nothing was run"):
+                    await n1.call("work", {}, key="new", caller="shop")
+
+        await told_at_once()
+        await c.nodes.pop("n1").stop()
+        before = asyncio.all_tasks()
+        await told_at_once()
+        assert asyncio.all_tasks() <= before  # who is asked after the log is closed begins nothing
 
 
 class Unwritable(MemoryLog):

@@ -137,9 +137,6 @@ async def behind_one_address(nodes: ClusterProcesses, first: str) -> AsyncIterat
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", chosen
 
 
-@pytest.mark.xfail(
-    reason="issue 5: about one time in five the leaving node cuts the answer; to be found out", strict=False
-)
 @pytest.mark.parametrize("era", ["2026-07-28", "legacy"])
 async def test_a_ticket_of_a_node_that_leaves_is_good_at_the_next_one(era: str, tmp_path: Path) -> None:
     """Without `semel connect`: an unmodified client of the new era asks again by itself; an older one is told."""

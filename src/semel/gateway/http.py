@@ -14,11 +14,12 @@ import uvicorn
 from mcp.server import Server
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from semel.forks import closes, keep_from_children
 from semel.gateway.fastpath import FastPath
@@ -41,12 +42,14 @@ def make_app(
     server: Server[Any],
     readiness: Callable[[], str | None],
     *,
+    leaving: Callable[[], bool] = lambda: False,
     routes: Sequence[BaseRoute] = (),
     hosts: Collection[str] = (),
 ) -> Starlette:
     """Return the ASGI app of a node: /mcp, /healthz, /readyz and `routes`.
 
-    It answers to the loopback names, to IP addresses, to this machine's name, and to `hosts`.
+    It answers to the loopback names, to IP addresses, to this machine's name, and to `hosts`. While it is `leaving`,
+    each answer is the last on its connection.
     Each request stands for itself, in the older protocol versions too: no session ties a client to this node.
     """
     sessions = StreamableHTTPSessionManager(server, stateless=True, max_request_body_size=BODY_BYTES_MAX)
@@ -68,11 +71,34 @@ def make_app(
             *routes,
         ],
         middleware=[
+            Middleware(_LastAnswers, leaving=leaving),
             Middleware(KnownHosts, names=[*hosts, socket.gethostname()]),
             Middleware(FastPath, server=server),  # the last, so that nothing is passed by that would keep a request out
         ],
         lifespan=lambda _app: sessions.run(),
     )
+
+
+class _LastAnswers:
+    """Says `Connection: close` with each answer of a node that leaves: an ASGI middleware for all routes.
+
+    Else a client that asks again, as one with a ticket does at once, would ask the same node over the connection that
+    it has, though a load balancer would take a new one to another node.
+    """
+
+    def __init__(self, app: ASGIApp, leaving: Callable[[], bool]) -> None:
+        self._app = app
+        self._leaving = leaving
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what comes in, and what goes out with that word in its head."""
+
+        async def send_last(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._leaving():
+                MutableHeaders(scope=message)["connection"] = "close"  # the SDK's streams say keep-alive
+            await send(message)
+
+        await self._app(scope, receive, send_last)
 
 
 @asynccontextmanager

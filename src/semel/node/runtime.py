@@ -129,6 +129,9 @@ class Runtime:
         self.reach = Reach(log)
         self._idle = asyncio.Event()
         """Set once the node drains and owes nothing any more, or cannot go on."""
+        self._parting: SemelError | None = None
+        """What is said, once the drain is over, to those whose answer is not known: nothing is waited for any more."""
+        self._stopped = False
         self._log = log
         self._replica = replica
         self._decider = Decider(identity, Ledger(replica, replica.totals()), self.limits)
@@ -186,15 +189,15 @@ class Runtime:
         self.retreat()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), patience_s)
-        self._desk.refuse_all(
-            Undecided(
-                f"{self.identity.node.name} went down before this call came to an outcome. It may have run or may yet "
-                "run; retrying with the same key is safe, and tells"
-            )
+        self._parting = Undecided(
+            f"{self.identity.node.name} went down before this call came to an outcome. It may have run or may yet "
+            "run; retrying with the same key is safe, and tells"
         )
+        self._desk.refuse_all(self._parting)
 
     async def stop(self) -> None:
         """End all tasks; a node that was not drained leaves as if it had crashed."""
+        self._stopped = True
         tasks, self._tasks = self._tasks, set()
         for task in tasks:
             task.cancel()
@@ -219,6 +222,11 @@ class Runtime:
     def tools(self) -> Sequence[Mapping[str, Any]]:
         """Return the tools of this node."""
         return self.toolbox.tools()
+
+    @property
+    def leaving(self) -> bool:
+        """True once the node goes down, on purpose or because it cannot go on: whoever asks should ask another."""
+        return self._decider.draining or self.failed.done()
 
     def readiness(self) -> str | None:
         """Return None if the node can take calls, else why not."""
@@ -255,6 +263,8 @@ class Runtime:
             if party is not None:
                 stack.enter_context(self.asides.waiting(call.id, party))
             self._step(Submitted(ticket, call, self._spec(tool, arguments), keyed=key is not None and not made))
+            if self._parting is not None:
+                self._desk.refuse(ticket, self._parting)  # unless it was answered at once
             try:
                 return await answer
             finally:
@@ -350,7 +360,8 @@ class Runtime:
         if self._decider.live and (ledger.leader != leader or not live):
             self._follow_leader()  # whoever was elected while it still read the history, too
         for output in outputs:
-            self._perform(output)
+            if not self._stopped or isinstance(output, Answer | Deny):  # the door closes later than the log
+                self._perform(output)
         if self._decider.draining and self._decider.idle:
             self._idle.set()
 
