@@ -30,14 +30,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from semel.gateway.lingering import Gone, Lingering
 from semel.gateway.plaincall import BODY_BYTES_MAX, METHOD, VERSION, PlainCall, Recognizer
+from semel.gateway.plainresult import is_plain
 
 _log = logging.getLogger(__name__)
 
 _TRACING = "opentelemetry.sdk.trace"
 """With this in the process somebody may want spans, and the SDK makes them."""
 
-_PLAIN_RESULT = frozenset({"resultType", "content", "structuredContent", "isError", "_meta"})
-_PLAIN_BLOCK = {"type", "text"}
 _PROTOCOL = "io.modelcontextprotocol/"
 
 
@@ -151,7 +150,7 @@ def _on_the_wire(result: Any, stamp: dict[str, Any]) -> dict[str, Any]:
     Raises:
         MCPError: it is no result.
     """
-    shaped = result if _is_plain(result) else _sieved(result)
+    shaped = result if _is_on_the_wire(result) else _sieved(result)
     said = shaped.get("_meta")
     if said is None:
         said = {}
@@ -160,19 +159,12 @@ def _on_the_wire(result: Any, stamp: dict[str, Any]) -> dict[str, Any]:
     return {**shaped, "_meta": {**said, types.SERVER_INFO_META_KEY: stamp}}
 
 
-def _is_plain(result: Any) -> TypeGuard[dict[str, Any]]:
-    """Return whether a result is text, a structured value and what semel says of it: nothing of it would be dropped."""
+def _is_on_the_wire(result: Any) -> TypeGuard[dict[str, Any]]:
+    """Return whether the SDK's serializer would leave a result as it is."""
     return (
-        type(result) is dict
-        and result.keys() <= _PLAIN_RESULT
-        and result.get("resultType") == "complete"
-        and type(content := result.get("content")) is list
-        and all(type(it) is dict and it.keys() == _PLAIN_BLOCK and it["type"] == "text" for it in content)
-        and all(type(it["text"]) is str for it in content)
-        and type(result.get("isError", False)) is bool
-        and result.get("structuredContent", 0) is not None
-        and type(said := result.get("_meta", {})) is dict
-        and not any(value is None or name.startswith(_PROTOCOL) for name, value in said.items())
+        is_plain(result)
+        and "resultType" in result
+        and not any(value is None or name.startswith(_PROTOCOL) for name, value in result.get("_meta", {}).items())
     )
 
 
