@@ -19,7 +19,7 @@ from semel.log.sqlite.faults import faults_told
 from semel.log.sqlite.opening import check_writable, make_folder, refuse_foreign
 from semel.log.sqlite.pulses import Pulses
 from semel.log.sqlite.reader import Reader
-from semel.log.sqlite.watch import Watch
+from semel.log.sqlite.watch import Version, Watch
 
 _OWN_APPENDS_MAX = 64
 _OWN_BYTES_MAX = 64 * 1024
@@ -50,8 +50,9 @@ class SqliteLog:
         self._writing = ThreadPoolExecutor(1, "semel-log-write")
         self._reading = ThreadPoolExecutor(1, "semel-log-read")
         self._pulsing = ThreadPoolExecutor(1, "semel-log-pulse")
-        self._own: dict[int, Sequence[bytes]] = {}
-        """The entries of our last appends, by the position that they stand after."""
+        self._own: dict[int, tuple[Sequence[bytes], Version]] = {}
+        """The entries of our last appends, by the position that they stand after, and the file's version with them."""
+        appender.witness = watch.version_now
         self._closed = False
 
     @classmethod
@@ -90,8 +91,8 @@ class SqliteLog:
     async def append(self, after: int, entries: Sequence[bytes]) -> int:
         """Commit `entries` after the position `after`; return the last position written, once it is on disk."""
         check_proposal(after, entries)
-        last = await self._run(self._writing, self._appender.append, after, entries)
-        self._remember(after, entries)
+        last, seen = await self._run(self._writing, self._append, after, entries)
+        self._remember(after, entries, seen)
         self._watch.wake()
         if self._appender.checkpoint_due and not self._closed:
             # After the answer, not before it: the caller need not wait for what it does not need.
@@ -100,30 +101,40 @@ class SqliteLog:
 
     async def follow(self, after: int) -> AsyncGenerator[Batch, None]:
         """Yield every entry after the position `after`, in order, waiting for new ones for ever."""
+        seen: Version = None
         while True:
             self._check_open()
             if (own := self._own.get(after)) is not None:
-                yield Batch(after + 1, own)
-                after += len(own)
+                entries, seen = own
+                yield Batch(after + 1, entries)
+                after += len(entries)
                 continue
-            version = self._watch.version()  # before the read, so that no commit falls between the two
-            try:
-                batch = await self._run(self._reading, self._reader.read, after)
-            except LogUnavailable:
-                await asyncio.sleep(_OUT_OF_REACH_PAUSE_S)
-                continue
-            if batch is None:
+            if seen is None:
+                seen = self._watch.version()  # before the read, so that no commit falls between the two
+                try:
+                    batch = await self._run(self._reading, self._reader.read, after)
+                except LogUnavailable:
+                    seen = None
+                    await asyncio.sleep(_OUT_OF_REACH_PAUSE_S)
+                    continue
+                if batch is not None:
+                    seen = None
+                    after = batch.last
+                    yield batch
+                    continue
                 self._check_open()
-                await self._watch.changed(version)
-            else:
-                after = batch.last
-                yield batch
+            await self._watch.changed(seen)
+            seen = None
 
-    def _remember(self, after: int, entries: Sequence[bytes]) -> None:
+    def _append(self, after: int, entries: Sequence[bytes]) -> tuple[int, Version]:
+        """Append, in the writing thread; return the last position, and the file's version if it is ours."""
+        return self._appender.append(after, entries), self._appender.seen
+
+    def _remember(self, after: int, entries: Sequence[bytes], seen: Version) -> None:
         """Keep what was just committed for who follows; what stands in the log never changes."""
         if len(entries) > BATCH_ENTRIES_MAX or sum(map(len, entries)) > _OWN_BYTES_MAX:
             return
-        self._own[after] = list(entries)
+        self._own[after] = list(entries), seen
         if len(self._own) > _OWN_APPENDS_MAX:
             del self._own[next(iter(self._own))]
 
