@@ -1,23 +1,26 @@
 """semel runs MCP tool servers on a cluster so that every tool call happens once, and leaves a log that proves it.
 
 `tool` marks a function, `Node` serves it, `connect` calls it; `current_call` tells a running tool which call it is.
+`Semel` does the same for an MCP server that its author runs.
 What goes wrong is an error of `semel.errors`.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from semel.embedding import Semel
     from semel.gateway.client import Answer, Client, connect
     from semel.gateway.declare import CurrentCall, current_call, tool
     from semel.serving import Node
 
-__all__ = ["Answer", "Client", "CurrentCall", "Node", "connect", "current_call", "tool"]
+__all__ = ["Answer", "Client", "CurrentCall", "Node", "Semel", "connect", "current_call", "tool"]
 
 _HOMES = {
     "Answer": "semel.gateway.client",
     "Client": "semel.gateway.client",
     "CurrentCall": "semel.gateway.declare",
     "Node": "semel.serving",
+    "Semel": "semel.embedding",
     "connect": "semel.gateway.client",
     "current_call": "semel.gateway.declare",
     "tool": "semel.gateway.declare",

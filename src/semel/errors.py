@@ -6,7 +6,7 @@
     │   ├── BadArguments          the arguments do not fit the tool's schema
     │   ├── BadKey                the idempotency key is empty, too long or not printable
     │   ├── KeyMissing            the node takes no call of such a tool without a key
-    │   ├── BadTicket             the requestState is none of ours, damaged, or another call's
+    │   ├── BadTicket             the requestState is none of ours, damaged, another call's, or not the last round's
     │   ├── KeyReused             the key names another call: other tool or other arguments
     │   ├── KeyStale              the key's call is so old that its result is forgotten
     │   └── TooLarge              the arguments are over the limit
@@ -84,7 +84,7 @@ class KeyMissing(CallError):
 
 
 class BadTicket(CallError):
-    """The requestState is not one that a node gave, is damaged, or was given for another call or caller."""
+    """The requestState is not one that a node gave, is damaged, or was given for another call, caller or round."""
 
     code = "bad_ticket"
 

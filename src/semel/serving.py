@@ -25,6 +25,7 @@ from semel.gateway.api import api_routes
 from semel.gateway.client import Answer, answer_of
 from semel.gateway.http import make_app, serve_http
 from semel.gateway.server import ANONYMOUS, KEYS_OF_CLIENTS, make_server
+from semel.gateway.sessions import Sessions
 from semel.gateway.snapshots import fetch_snapshot, snapshot_route
 from semel.gateway.stdio import Wire, serve_stdio
 from semel.gateway.target import Target, load_target, split_target
@@ -34,6 +35,7 @@ from semel.log.protocol import Log
 from semel.node.asides import Asides, Party
 from semel.node.backend import Details, Reply
 from semel.node.departure import Departure
+from semel.node.members import Home
 from semel.node.peers import MESSAGE_BYTES_MAX
 from semel.node.place import take_place
 from semel.node.replica import Replica
@@ -153,7 +155,7 @@ class Node:
             raise
 
     async def _start(self) -> None:
-        toolbox = McpToolbox(_target(self._target), self._limits)
+        toolbox = self._make_toolbox()
         await toolbox.start()
         self._parts.push_async_callback(toolbox.close)
 
@@ -171,18 +173,21 @@ class Node:
         door = self._door = _Door(toolbox, self.departure)
         routes = [*api_routes(door, place.replica, door), snapshot_route(shelf)]
         host, ports = _address(self._listen)
-        hosts = [host, *self._advertised_hosts()]
-        app = make_app(self._server(), door.readiness, leaving=door.leaving, routes=routes, hosts=hosts)
-        port = await self._serve(app, host, ports)
+        me, hosts = NodeId(self.name, secrets.token_hex(4)), [host, *self._advertised_hosts()]
+        sessions = Sessions(me, door.home_of)
+        app = make_app(
+            self._server(), door.readiness, leaving=door.leaving, routes=routes, hosts=hosts, sessions=sessions
+        )
+        port = await self._serve(self._shown(app), host, ports)
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         self.advertised = self.advertised or await url_for_peers(host, port, local=log.local)
         if self._data is not None or not log.local:  # else the lock on its place keeps the name to one process
             await refuse_namesake(log, self.name, self.advertised)
 
-        me = NodeId(self.name, secrets.token_hex(4))
         identity = Identity(me, self.advertised, self._cluster, cluster_id=secrets.token_hex(8))
         loop = asyncio.get_running_loop()
         self._parts.callback(self._announcer.close)
+        self._parts.callback(sessions.hang_up)
         runtime = Runtime(
             log=log,
             replica=replica,
@@ -255,6 +260,14 @@ class Node:
     async def serve_stdio(self, wire: Wire) -> None:
         """Serve MCP over stdin and stdout, too, until the client closes its end."""
         await serve_stdio(self._server(), wire)
+
+    def _make_toolbox(self) -> McpToolbox:
+        """Return what runs the tools."""
+        return McpToolbox(_target(self._target), self._limits)
+
+    def _shown(self, app: Any) -> Any:
+        """Return what of the node's HTTP app is shown to others: all of it."""
+        return app
 
     def _server(self) -> Any:
         assert self._door is not None
@@ -359,6 +372,10 @@ class _Door:
     def log_age_s(self) -> float:
         """How long ago the node last heard from the log."""
         return self.runtime.reach.age_s
+
+    def home_of(self, name: str) -> Home | None:
+        """Return where the node of that name is reached."""
+        return self.runtime.home_of(name)
 
     async def read_to_tail(self) -> int:
         """Wait until the replica holds all that is in the log as this is asked."""

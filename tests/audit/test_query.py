@@ -1,14 +1,17 @@
 """The audit finds calls by tool, caller, key, node, outcome and time, in order, in the promised shape."""
 
+from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import pytest
 
-from semel.audit.query import PAGE_ROWS, Filter, history, news
+from semel.audit.query import PAGE_ROWS, Filter, _where, history, news
 from semel.core.call import Call, CallId, Effect, NodeId, Status
-from semel.core.entry import Doubted, Elected, Entry, Founded, Intent, Outcome
+from semel.core.entry import Doubted, Elected, Entry, Forgot, Founded, Intent, Outcome
 from semel.core.ledger import Ledger
 from semel.node.replica import Replica
 
@@ -79,6 +82,175 @@ def test_a_call_is_shown_in_the_promised_shape(path: Path) -> None:
     }
     assert row.items() >= promised.items()
     assert row["answer"] == {"content": [], "structuredContent": {"result": 3}}
+
+
+def test_a_call_of_one_round_says_so_and_what_the_request_said_along(path: Path) -> None:
+    (row,) = history(path, Filter(caller="alice", key="k1"))
+    assert (row["rounds"], row["earlier_rounds"], row["meta"]) == (1, [], {})
+
+
+# Calls in rounds.
+
+META = {"traceparent": "00-1"}
+ASKING = {"inputRequests": {"q": {"method": "elicitation/create"}}, "requestState": "s1"}
+ANSWERS = {"inputResponses": {"q": {"action": "accept"}}, "requestState": "s1"}
+
+
+def raw(value: Any) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
+
+
+def round_of(number: int, *, at_ms: int) -> Intent:
+    """Return the intent of a round of the call `k1` of carol."""
+    begun = intent("carol", "k1", "pay", at_ms=at_ms)
+    given = ANSWERS if number > 1 else None
+    called = msgspec.structs.replace(
+        begun.call,
+        id=CallId("carol", "k1", number),
+        digest="d" if given is None else f"d.a{number}",
+        meta=raw(META),
+        answers=None if given is None else raw(given),
+    )
+    return msgspec.structs.replace(begun, call=called)
+
+
+def asks(intent: int) -> Outcome:
+    return msgspec.structs.replace(outcome(intent, "0", Status.INPUT_REQUIRED), result=raw(ASKING))
+
+
+IN_ROUNDS: list[Entry] = [
+    *HISTORY[:2],
+    round_of(1, at_ms=1000),
+    asks(3),
+    intent("bob", "k1", "add", at_ms=2000),
+    outcome(5, "1"),
+    round_of(2, at_ms=3000),
+    asks(7),
+    intent("bob", "k2", "add", at_ms=4000),
+    round_of(3, at_ms=5000),
+    outcome(10, '"paid"'),
+]
+
+
+def folded(path: Path, upto: int) -> Path:
+    """Return a replica that has read the log up to a position."""
+    replica = Replica(path)
+    ledger = Ledger(replica)
+    for position, entry in enumerate(IN_ROUNDS[:upto], 1):
+        ledger.apply(position, entry)
+    replica.commit(ledger.totals, "e")
+    replica.close()
+    return path
+
+
+def shown(rows: Iterable[dict[str, Any]]) -> list[tuple[int, str, str, int]]:
+    return [(row["execution_id"], row["caller"], row["outcome"], row["rounds"]) for row in rows]
+
+
+def test_a_call_in_rounds_is_one_object_that_of_its_last_round_with_the_earlier_ones_in_it(tmp_path: Path) -> None:
+    (row,) = history(folded(tmp_path / "r.db", 11), Filter(caller="carol"))
+    last = {
+        "execution_id": 5,
+        "position": 11,
+        "key": "k1",
+        "outcome": "ok",
+        "result": "paid",
+        "timestamp_ms": 5000,
+        "arguments": {"a": 1, "b": 2},
+        "arguments_digest": "d",
+        "meta": META,
+        "rounds": 3,
+    }
+    assert row.items() >= last.items()
+    first = {
+        "round": 1,
+        "execution_id": 1,
+        "position": 4,
+        "outcome": "input_required",
+        "asked": ASKING,
+        "answered": ANSWERS,
+        "timestamp_ms": 1000,
+        "duration_ms": 1.5,
+        "executor": "n1",
+        "term": 1,
+        "attempt": 1,
+        "client": "cli/1",
+        "intents": [3],
+        "incarnation": "a",
+        "meta": META,
+    }
+    second = first | {"round": 2, "execution_id": 3, "position": 8, "timestamp_ms": 3000, "intents": [7]}
+    assert row["earlier_rounds"] == [first, second]
+
+
+@pytest.mark.parametrize(
+    ("upto", "calls"),
+    [
+        (3, [(1, "carol", "running", 1)]),
+        (4, [(1, "carol", "input_required", 1)]),
+        (7, [(2, "bob", "ok", 1), (3, "carol", "running", 2)]),
+        (8, [(2, "bob", "ok", 1), (3, "carol", "input_required", 2)]),
+        (11, [(2, "bob", "ok", 1), (4, "bob", "running", 1), (5, "carol", "ok", 3)]),
+    ],
+)
+def test_a_call_in_rounds_stands_as_its_last_round_does(
+    tmp_path: Path, upto: int, calls: list[tuple[int, str, str, int]]
+) -> None:
+    assert shown(history(folded(tmp_path / "r.db", upto), Filter())) == calls
+
+
+def test_a_call_between_two_rounds_shows_what_was_asked_and_has_no_result(tmp_path: Path) -> None:
+    (row,) = history(folded(tmp_path / "r.db", 8), Filter(outcome="input_required"))
+    assert (row["caller"], row["result"], row["answer"]) == ("carol", None, ASKING)
+    assert [(one["asked"], one["answered"]) for one in row["earlier_rounds"]] == [(ASKING, ANSWERS)]
+
+
+def test_filters_and_limits_see_calls_and_not_rounds(tmp_path: Path) -> None:
+    path = folded(tmp_path / "r.db", 11)
+    assert ids(path, outcome="input_required") == []
+    assert ids(path, key="k1") == [2, 5]
+    assert ids(path, tool="pay", limit=2) == [5]
+    assert ids(path, limit=2) == [4, 5]
+
+
+def test_news_of_a_call_in_rounds_are_of_its_last_round_alone(tmp_path: Path) -> None:
+    path = folded(tmp_path / "r.db", 8)
+    assert shown(news(path, Filter(), 0)[0]) == [(2, "bob", "ok", 1), (3, "carol", "input_required", 2)]
+    rows, after = news(folded(tmp_path / "later.db", 11), Filter(), 8)
+    assert (shown(rows), after) == ([(5, "carol", "ok", 3)], 11)
+
+
+def test_a_round_that_begins_while_the_history_is_read_takes_nothing_out_of_it(tmp_path: Path) -> None:
+    path = folded(tmp_path / "r.db", 4)
+    rows = history(path, Filter())
+    replica = Replica(path)
+    totals = replica.totals()
+    assert totals is not None
+    ledger = Ledger(replica, totals)
+
+    def go_on() -> None:
+        for position, entry in enumerate(IN_ROUNDS[4:], 5):
+            ledger.apply(position, entry)
+        replica.commit(ledger.totals, "e")
+
+    with closing(replica), patch("semel.audit.query._where", side_effect=_where) as asked:
+        asked.side_effect = lambda *given: (go_on(), _where(*given))[1]
+        assert shown(rows) == [(1, "carol", "input_required", 1)]
+
+
+def test_the_rounds_of_a_forgotten_call_are_shown_without_what_was_said(tmp_path: Path) -> None:
+    path = folded(tmp_path / "r.db", 11)
+    replica = Replica(path)
+    totals = replica.totals()
+    assert totals is not None
+    ledger = Ledger(replica, totals)
+    ledger.apply(12, Forgot(at_ms=10**6, step_ms=10**6, result_retention_ms=0, key_retention_ms=10**9))
+    replica.commit(ledger.totals, "e")
+    replica.close()
+    (row,) = history(path, Filter(caller="carol"))
+    assert (row["forgotten"], row["rounds"], row["meta"]) == (True, 3, {})
+    said = [(one["asked"], one["answered"], one["meta"]) for one in row["earlier_rounds"]]
+    assert said == [(None, None, {}), (None, None, {})]
 
 
 def test_calls_come_in_the_order_in_which_they_began(path: Path) -> None:

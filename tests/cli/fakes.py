@@ -93,6 +93,8 @@ def record(execution_id: int, **changed: Any) -> dict[str, Any]:
         "term": 1,
         "attempt": 1,
         "effect": "repeatable",
+        "rounds": 1,
+        "earlier_rounds": [],
     } | changed
 
 

@@ -34,6 +34,13 @@ def test_the_table_shows_every_call_with_who_what_when_where_and_what_came_of_it
     assert " ".join(second.split()) == f'2 {times[1]} charge {{"a": 1, "b": 2}} running key-2 ada a 3 2'
 
 
+def test_the_table_says_after_how_many_rounds_a_call_stands_as_it_does(semel: Semel, client: FakeClient) -> None:
+    client.records = [record(1, rounds=3), record(2, outcome="input_required", result=None, duration_ms=None)]
+    _, first, second = semel("audit").out.splitlines()
+    assert "ok, 3 rounds" in first
+    assert "input_required" in second
+
+
 def test_json_is_one_object_a_line_of_all_calls(semel: Semel, client: FakeClient) -> None:
     client.records = [record(number) for number in range(1, 200)]
     lines = semel("audit", "--json").out.splitlines()

@@ -10,6 +10,8 @@ cluster NODE ...                  nodes, start and settle: the first one is elec
 
 submit NODE TOOL KEY ARGUMENTS    a client asks; its ticket is the next number
 ask NODE TOOL KEY ARGUMENTS       a client asks that has given no key: this one was made for it
+answer NODE TOOL KEY/ROUND ARGUMENTS with ANSWERS
+                                  a client begins the next round of its call with what the tool had asked for
 abandon NODE TICKET               that client goes
 append NODE                       the log decides what the node proposed, and tells it
 land NODE                         the log decides, and the acknowledgement is under way
@@ -68,6 +70,9 @@ def perform(stage: Stage, line: str) -> None:
     command, _, rest = line.partition(" ")
     words = rest.split()
     match command, words:
+        case "answer", [node, tool, key, *_]:
+            arguments, _, answers = rest.split(maxsplit=3)[3].partition(" with ")
+            stage.submit(node, tool, call_of(key), arguments, answers)
         case "submit", [node, tool, key, *_]:
             stage.submit(node, tool, call_of(key), json.dumps(json.loads(rest.split(maxsplit=3)[3])))
         case "ask", [node, tool, key, *_]:

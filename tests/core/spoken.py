@@ -5,22 +5,29 @@ from typing import assert_never
 
 import msgspec
 
-from semel.core.call import CallId, NodeId, Record, Status
+from semel.core.call import Call, CallId, NodeId, Record, Status
 from semel.core.entry import Doubted, Elected, Entry, Forgot, Founded, Intent, Outcome, Read, Resigned, Restored
 from semel.core.ledger import Ledger
 from semel.core.message import Answer, Confirm, Deny, Forward, Reconcile, Refuse, Run, Send
 
 CALLER = "ann"
-"""The caller of a key that names none; `bob:k1` is the key k1 of bob."""
+"""The caller of a key that names none; `bob:k1` is the key k1 of bob, and `k1/2` the second round of the call k1."""
 
 
 def call_of(word: str) -> CallId:
     caller, _, key = word.rpartition(":")
-    return CallId(caller or CALLER, key)
+    key, _, number = key.partition("/")
+    return CallId(caller or CALLER, key, int(number or 1))
 
 
 def spell_call(call: CallId) -> str:
-    return call.key if call.caller == CALLER else f"{call.caller}:{call.key}"
+    key = call.key if call.round == 1 else f"{call.key}/{call.round}"
+    return key if call.caller == CALLER else f"{call.caller}:{key}"
+
+
+def spell_what(call: Call) -> str:
+    answers = "" if call.answers is None else f" with {bytes(call.answers).decode()}"
+    return f"{call.tool} {bytes(call.arguments).decode()}{answers}"
 
 
 def spell_result(raw: msgspec.Raw | None) -> str:
@@ -44,16 +51,14 @@ def spell_entry(entry: Entry) -> str:
         case Intent():
             attempt = f", attempt {entry.attempt}" if entry.attempt > 1 else ""
             lane = f", lane {entry.lane}" if entry.lane is not None else ""
-            what = f"{entry.call.tool} {bytes(entry.call.arguments).decode()}"
             by = f"by {entry.executor} in term {entry.term}"
-            return f"intent {spell_call(entry.call.id)}: {what} ({entry.effect}{lane}) {by}{attempt}"
+            return f"intent {spell_call(entry.call.id)}: {spell_what(entry.call)} ({entry.effect}{lane}) {by}{attempt}"
         case Outcome():
             how = ", reconciled" if entry.reconciled else ""
             return f"outcome of {entry.intent}: {entry.status} {spell_result(entry.result)} by {entry.executor}{how}"
         case Read():
-            what = f"{entry.call.tool} {bytes(entry.call.arguments).decode()}"
             said = f"{entry.status} {spell_result(entry.result)}"
-            return f"read {spell_call(entry.call.id)}: {what} {said} by {entry.executor}"
+            return f"read {spell_call(entry.call.id)}: {spell_what(entry.call)} {said} by {entry.executor}"
         case Doubted():
             return f"doubted {entry.intent}: {entry.reason}"
         case Restored():
@@ -69,8 +74,7 @@ def spell_effect(node: str, effect: Run | Reconcile | Send | Confirm | Answer | 
     match effect:
         case Run():
             how = "a read" if effect.intent is None else f"intent {effect.intent}, attempt {effect.attempt}"
-            arguments = bytes(effect.call.arguments).decode()
-            return f"{node} starts run {effect.run}: {effect.call.tool} {arguments} ({how})"
+            return f"{node} starts run {effect.run}: {spell_what(effect.call)} ({how})"
         case Reconcile():
             return f"{node} asks the hook of {effect.call.tool} about intent {effect.intent}"
         case Send():
@@ -81,7 +85,12 @@ def spell_effect(node: str, effect: Run | Reconcile | Send | Confirm | Answer | 
             replayed = ", replayed" if effect.replayed else ""
             return f"{node} answers {effect.ticket}: {spell_standing(effect.record)}{replayed}"
         case Deny():
-            return f"{node} denies {effect.ticket}: {effect.refusal.code}"
+            why = (
+                f" ({effect.refusal.message.split(': ')[1].split('. ')[0]})"
+                if effect.refusal.code == "bad_ticket"
+                else ""
+            )
+            return f"{node} denies {effect.ticket}: {effect.refusal.code}{why}"
         case _:
             assert_never(effect)
 

@@ -126,11 +126,18 @@ class Stage:
         for effect in player.decider.step(given, now):
             self._perform(name, player, effect)
 
-    def submit(self, name: str, tool: str, call: CallId, arguments: str, *, keyed: bool = True) -> None:
+    def submit(
+        self, name: str, tool: str, call: CallId, arguments: str, answers: str = "", *, keyed: bool = True
+    ) -> None:
         self._tickets += 1
-        digest = digest_of(tool, json.loads(arguments))
-        raw = msgspec.Raw(arguments.encode())
-        asked = Call(id=call, tool=tool, arguments=raw, digest=digest, request=f"r{self._tickets}")
+        asked = Call(
+            id=call,
+            tool=tool,
+            arguments=msgspec.Raw(arguments.encode()),
+            digest=digest_of(tool, json.loads(arguments), json.loads(answers) if answers else None),
+            request=f"r{self._tickets}",
+            answers=msgspec.Raw(answers.encode()) if answers else None,
+        )
         self.step(name, Submitted(self._tickets, asked, self._spec(name, asked), keyed))
 
     def append(self, name: str) -> None:

@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 import rfc8785
 
-from semel.core.call import Effect, NodeId, Spec, Status, check_key, digest_of, encode_arguments
+from semel.core.call import (
+    CallId,
+    Effect,
+    NodeId,
+    Spec,
+    Status,
+    arguments_digest,
+    check_key,
+    digest_of,
+    encode_arguments,
+)
 from semel.core.limits import Limits
 from semel.errors import BadArguments, BadKey, TooLarge
 
@@ -113,6 +123,31 @@ def test_arguments_that_are_nested_too_deeply_are_bad_arguments() -> None:
         digest_of("t", {"a": arguments})
 
 
+def test_the_digest_of_a_round_is_that_of_its_call_and_then_that_of_its_answers() -> None:
+    answers = hashlib.sha256(b'[{"requestState":"s"}]').hexdigest()
+    first, second = digest_of("charge", {"amount": 5}), digest_of("charge", {"amount": 5.0}, {"requestState": "s"})
+    assert second == f"{first}.{answers}"
+    assert arguments_digest(first) == arguments_digest(second) == first
+    assert digest_of("charge", {"amount": 5}, {}) not in (first, second)
+    assert arguments_digest(digest_of("charge", {"amount": 6}, {"requestState": "s"})) != first
+
+
+def test_the_answers_of_a_round_count_however_they_are_spelled_and_whatever_is_in_them() -> None:
+    assert digest_of("t", {}, {"a": 1, "b": BIG}) == digest_of("t", {}, {"b": BIG, "a": 1.0})
+    assert digest_of("t", {}, {"b": BIG}) != digest_of("t", {}, {"b": BIG + 1})
+
+
+def test_rounds_are_counted_from_one_and_each_knows_its_neighbours() -> None:
+    assert CallId("ann", "k").round == 1
+    assert CallId("ann", "k", 2).before == CallId("ann", "k")
+    assert CallId("ann", "k").after == CallId("ann", "k", 2)
+
+
+def test_what_a_client_sends_along_is_the_payload() -> None:
+    assert a_call(arguments={"a": 1}).payload_bytes == len('{"a": 1}{}')
+    assert a_call(arguments={"a": 1}, round=2, answers={"b": 2}).payload_bytes == len('{"a": 1}{}{"b": 2}')
+
+
 @pytest.mark.parametrize("key", ["k", "order-42", "a b", "日本", "x" * 256])
 def test_a_key_is_a_printable_name(key: str) -> None:
     check_key(key, Limits())
@@ -201,7 +236,7 @@ def test_a_node_is_spelled_with_its_incarnation() -> None:
 
 
 def test_a_record_tells_how_to_run_its_call_again() -> None:
-    call = a_call(arguments={"amount": 5})
+    call = a_call(arguments={"amount": 5}, round=2, answers={"requestState": "s"})
     record = a_record(call, effect=Effect.REPEATABLE, timeout_s=2.0, lane="ann")
     assert record.call == call
     assert record.spec == Spec(effect=Effect.REPEATABLE, timeout_s=2.0, lane="ann")

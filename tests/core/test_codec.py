@@ -11,7 +11,7 @@ from semel.core.entry import Entry, Forgot, Restored
 from semel.core.message import Forward, Hello, Message, Refusal, Refuse
 from semel.errors import LogDamaged, LogNewer
 
-from .values import N1, N2, a_call, doubted, elected, founded, intent, outcome, read, reconciled, resigned
+from .values import N1, N2, a_call, doubted, elected, founded, intent, outcome, raw, read, reconciled, resigned
 
 ENTRIES: list[Entry] = [
     founded(),
@@ -19,6 +19,7 @@ ENTRIES: list[Entry] = [
     resigned(N1, 1),
     intent(N1, 1),
     intent(N1, 2, a_call("k2", arguments={"é": [1.5, None]}), effect=Effect.REPEATABLE, attempt=2, lane="ann"),
+    intent(N1, 1, a_call(round=3, answers={"inputResponses": {"q": {"action": "accept"}}, "requestState": "s"})),
     *(outcome(N1, 3, status=status) for status in Status if status.final),
     reconciled(N2, 3),
     read(N2),
@@ -30,6 +31,7 @@ ENTRIES: list[Entry] = [
 MESSAGES: list[Message] = [
     Hello("test", N1),
     Forward(a_call(), 3),
+    Forward(msgspec.structs.replace(a_call(round=2, answers={}), meta=raw({"traceparent": "00-1"})), 4),
     Refuse(CallId("ann", "k1"), 3, Refusal("busy", "later")),
 ]
 
@@ -54,6 +56,13 @@ def test_an_outcome_of_before_there_were_hooks_is_read_as_it_was_meant() -> None
     fields = json.loads(encode(outcome(N1, 3)))
     assert fields.pop("reconciled") is False
     assert decode_entry(7, json.dumps(fields).encode()) == outcome(N1, 3)
+
+
+def test_an_intent_of_before_there_were_rounds_is_a_first_round() -> None:
+    fields = json.loads(encode(intent(N1, 1)))
+    assert "answers" not in fields["call"]
+    fields["call"]["id"] = ["ann", "k1"]
+    assert decode_entry(7, json.dumps(fields).encode()) == intent(N1, 1)
 
 
 def test_an_entry_is_one_json_object_with_its_type_and_version() -> None:

@@ -3,8 +3,9 @@
 import msgspec
 import pytest
 
-from semel.core.call import Effect, Status
+from semel.core.call import Effect, Spec, Status
 from semel.core.entry import Doubted, Elected, Outcome, Read, Resigned
+from semel.core.ledger import DictArchive
 from semel.core.message import (
     Abandoned,
     Answer,
@@ -18,6 +19,7 @@ from semel.core.message import (
     Ended,
     Forward,
     Hello,
+    Installed,
     Lost,
     Output,
     PeerFound,
@@ -49,11 +51,13 @@ from .values import (
     at,
     doubted,
     elected,
+    fold,
     founded,
     intent,
     kinds,
     outcome,
     raw,
+    read,
     reconciled,
     resigned,
 )
@@ -437,3 +441,112 @@ def test_a_node_takes_no_new_calls_when_it_holds_too_much_that_the_log_has_not_t
     leader.step(Committed(3, append.entries), at(6))
     again = Submitted(4, a_call("made-3", tool="look"), READ, keyed=False)
     assert kinds(leader.step(again, at(6))) == ["Run"]
+
+
+# Rounds.
+
+ASKING = raw({"requestState": "s1"})
+SECOND = a_call(round=2, answers={"requestState": "s1"})
+FORGED = a_call(round=2, answers={"requestState": "s2"})
+ASKED = outcome(N1, 3, status=Status.INPUT_REQUIRED, result={"requestState": "s1"})
+
+
+def test_a_round_that_can_never_begin_is_refused_at_once_by_whoever_knows() -> None:
+    node = a_decider(N2, founded(), elected(N1, 1), intent(N1, 1), ASKED)
+    node.step(Started(4), at(0))
+    (deny,) = node.step(Submitted(1, FORGED, SPEC), at(0))
+    assert isinstance(deny, Deny)
+    assert (deny.ticket, deny.refusal.code) == (1, "bad_ticket")
+    assert node.idle
+
+
+def test_the_leader_refuses_a_forward_of_a_round_that_can_never_begin() -> None:
+    leader = a_decider(N1, founded(), elected(N1, 1), intent(N1, 1), ASKED)
+    leader.step(Started(4), at(0))
+    (send,) = leader.step(Received(N2, Forward(FORGED, 1), SPEC), at(0))
+    assert isinstance(send, Send)
+    assert isinstance(send.message, Refuse)
+    assert (send.to, send.message.number, send.message.refusal.code) == (N2, 1, "bad_ticket")
+
+
+def test_a_leader_keeps_a_forward_until_it_has_read_what_it_goes_on_from() -> None:
+    leader = a_decider(N1, founded(), elected(N1, 1), intent(N1, 1))
+    leader.step(Started(3), at(0))
+    assert leader.step(Received(N2, Forward(SECOND, 1), SPEC), at(0)) == []
+    assert leader.step(Committed(4, (ASKED,)), at(0)) == [Append(4, (intent(N1, 1, SECOND, at_ms=0),))]
+
+
+def test_nothing_is_said_of_a_round_by_a_node_that_still_reads() -> None:
+    node = a_decider(N2, founded(), elected(N1, 1))
+    assert node.step(Submitted(1, SECOND, SPEC), at(0)) == [Confirm(1)]
+    node.step(Started(4), at(0))
+    assert node.step(Confirmed(1, 2), at(0)) == []
+    assert node.step(Committed(3, (intent(N1, 1), ASKED)), at(0)) == [Send(N1, Forward(SECOND, 1))]
+
+
+def test_a_round_is_refused_when_the_log_ends_and_does_not_know_the_one_before() -> None:
+    node = a_decider(N2, founded(), elected(N1, 1))
+    node.step(Started(2), at(0))
+    assert node.step(Submitted(1, SECOND, SPEC), at(0)) == [Confirm(1)]
+    assert node.step(Submitted(2, SECOND, SPEC), at(0)) == [Confirm(2)]
+    assert node.step(Confirmed(1, 3), at(0)) == []
+    assert kinds(node.step(Committed(3, (intent(N1, 1),)), at(0))) == ["Deny"]
+    assert node.step(Committed(4, (ASKED,)), at(0)) == [Send(N1, Forward(SECOND, 1))]
+
+
+def test_a_round_whose_round_before_is_not_found_in_time_is_held_no_longer_than_others() -> None:
+    node = a_decider(N2, founded(), elected(N1, 1), hold_s=1.0)
+    node.step(Started(2), at(0))
+    node.step(Submitted(1, SECOND, SPEC), at(0))
+    assert node.step(Ticked(), at(0.5)) == []
+    (deny,) = node.step(Ticked(), at(1.0))
+    assert isinstance(deny, Deny)
+    assert (deny.refusal.code, node.idle) == ("no_leader", True)
+
+
+def test_a_snapshot_of_a_peer_brings_what_a_round_goes_on_from() -> None:
+    node = a_decider(N2, founded(), elected(N1, 1))
+    node.step(Started(2), at(0))
+    node.step(Submitted(1, SECOND, SPEC), at(0))
+    other = fold(founded(), elected(N1, 1), intent(N1, 1), ASKED, archive=(archive := DictArchive()))
+    for record in archive.records.values():
+        node.ledger._archive.keep(record)
+    assert node.step(Installed(other.totals), at(0)) == [Send(N1, Forward(SECOND, 1))]
+
+
+@pytest.mark.parametrize("spec", [SPEC, REPEATABLE], ids=["once", "repeatable"])
+def test_a_tool_that_asks_for_more_ends_its_round_and_what_is_said_later_is_evidence(spec: Spec) -> None:
+    leader = a_leader()
+    leader.step(Submitted(1, a_call(), spec), at(0))
+    leader.step(Appended(2, committed=True), at(0))
+    leader.step(Ended(1, Status.INPUT_REQUIRED, ASKING, 5.0), at(0))
+    (answer,) = leader.step(Appended(3, committed=True), at(0))
+    assert isinstance(answer, Answer)
+    assert (answer.record.status, answer.record.result, leader.ledger.open) == (Status.INPUT_REQUIRED, ASKING, {})
+    late = outcome(N2, 3)
+    leader.step(Committed(5, (late,)), at(0))
+    archive = leader.ledger._archive
+    assert isinstance(archive, DictArchive)
+    assert archive.evidence == {5: late}
+    assert leader.ledger.find(a_call().id) == answer.record
+
+
+def test_the_outcome_of_a_lost_round_may_be_known_to_its_hook_which_is_told_the_answers() -> None:
+    node = a_decider(N2, founded(), elected(N1, 1), intent(N1, 1), ASKED, intent(N1, 1, SECOND))
+    node.step(Started(5), at(0))
+    node.step(PeerLost(N1), at(0))
+    node.step(Appended(5, committed=True), at(0))
+    assert node.step(Ticked(), at(0.3)) == [Reconcile(intent=5, call=SECOND, timeout_s=60.0, term=1)]
+    assert node.step(Reconciled(5, raw("done")), at(1)) == [Append(6, (reconciled(N2, 5, at_ms=1000),))]
+
+
+def test_a_later_round_of_a_read_is_not_answered_without_the_log() -> None:
+    asking = msgspec.structs.replace(
+        read(N2, a_call(tool="balance"), result={"requestState": "s1"}), status=Status.INPUT_REQUIRED
+    )
+    node = a_decider(N2, founded(), elected(N1, 1), asking)
+    node.step(Started(3), at(0))
+    call = a_call(tool="balance", round=2, answers={"requestState": "s1"})
+    assert kinds(node.step(Submitted(1, call, READ, keyed=False), at(0))) == ["Run"]
+    node.step(Ended(1, Status.OK, raw(7), 5.0), at(0))
+    assert node.step(Ticked(), at(100)) == []

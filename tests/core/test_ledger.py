@@ -1,11 +1,12 @@
 """The laws of the fold, entry by entry."""
 
 import random
+from typing import Any
 
 import msgspec
 import pytest
 
-from semel.core.call import CallId, Effect, Status
+from semel.core.call import Call, CallId, Effect, Status, digest_of
 from semel.core.entry import Entry, Forgot
 from semel.core.ledger import DictArchive, Leader, Ledger, Totals
 
@@ -283,6 +284,93 @@ def test_an_intent_under_the_key_of_a_read_is_void() -> None:
     assert fold(*LED, read(N2), intent(N1, 1)).open == {}
 
 
+# Rounds.
+
+
+ASKING = {"inputRequests": {"q": "sure?"}, "requestState": "s1"}
+
+
+def second(**changes: Any) -> Call:
+    return msgspec.structs.replace(a_call(round=2, answers={"requestState": "s1"}, request="r2"), **changes)
+
+
+def asked(result: Any = ASKING, *, status: Status = Status.INPUT_REQUIRED) -> tuple[Entry, ...]:
+    """Return a log in which the first round of a call has asked for more, at position 4."""
+    return (*LED, intent(N1, 1), outcome(N1, 3, status=status, result=result))
+
+
+def test_a_round_that_was_asked_for_begins_as_a_call_does() -> None:
+    archive = DictArchive()
+    ledger = fold(*asked(), archive=archive)
+    first = archive.records[CallId("ann", "k1")]
+    record = ledger.apply(5, intent(N1, 1, second()))
+    assert record == a_record(second(), execution_id=2, intents=(5,), position=5)
+    assert archive.records == {first.id: first, record.id: record}
+    assert (ledger.totals.calls, ledger.totals.rounds, ledger.totals.executions_by_node) == (1, 2, {"n1": 2})
+    settled = ledger.apply(6, outcome(N1, 5))
+    assert settled is not None
+    assert (settled.id, settled.status, settled.result) == (CallId("ann", "k1", 2), Status.OK, raw("done"))
+    assert ledger.find(first.id) == first
+
+
+def test_a_read_goes_in_rounds_too() -> None:
+    asking = msgspec.structs.replace(read(N1, result=ASKING), status=Status.INPUT_REQUIRED)
+    ledger = fold(*LED, asking)
+    record = ledger.apply(4, read(N2, second(tool="balance", digest=digest_of("balance", {}, {"requestState": "s1"}))))
+    assert record is not None
+    assert (record.id.round, record.status, record.answers) == (2, Status.OK, raw({"requestState": "s1"}))
+
+
+@pytest.mark.parametrize(
+    ("before", "call"),
+    [
+        pytest.param(LED, second(), id="after nothing"),
+        pytest.param((*LED, intent(N1, 1)), second(), id="after a round that runs"),
+        pytest.param((*LED, intent(N1, 1), doubted(3)), second(), id="after a round in doubt"),
+        pytest.param(asked(status=Status.OK), second(), id="after the outcome"),
+        pytest.param(asked(status=Status.ERROR), second(), id="after an error"),
+        pytest.param(asked(), second(id=CallId("ann", "k1", 3)), id="after a round that is not the one before"),
+        pytest.param(asked(), second(id=CallId("ann", "k1", 0)), id="round 0"),
+        pytest.param(asked(), second(id=CallId("bob", "k1", 2)), id="of another caller"),
+        pytest.param(asked(), second(digest=digest_of("charge", {"a": 1}, {})), id="of other arguments"),
+        pytest.param(asked(), second(digest=digest_of("refund", {}, {})), id="of another tool"),
+        pytest.param(asked(), second(answers=raw({"requestState": "s2"})), id="with another requestState"),
+        pytest.param(asked(), second(answers=raw({"inputResponses": {}})), id="without a requestState"),
+        pytest.param(asked(), second(answers=None), id="without answers"),
+        pytest.param(asked(), second(answers=raw("s1")), id="with answers that are no object"),
+        pytest.param(asked({}), second(), id="with a requestState that was not given"),
+        pytest.param(asked("s1"), second(), id="after what is no object"),
+        pytest.param((*asked(), forgot(102)), second(), id="after a round that is forgotten"),
+    ],
+)
+def test_a_round_that_nobody_asked_for_is_void(before: tuple[Entry, ...], call: Call) -> None:
+    archive = DictArchive()
+    ledger = fold(*before, archive=archive)
+    held, totals = dict(archive.records), ledger.totals
+    for entry in (intent(N1, 1, call), read(N1, call)):
+        assert ledger.apply(ledger.position + 1, entry) is None
+    assert archive.records == held
+    assert msgspec.structs.replace(ledger.totals, position=totals.position) == totals
+
+
+@pytest.mark.parametrize("answers", [{"requestState": "s1", "inputResponses": {"q": 1}}, {"requestState": "s1"}])
+def test_any_answers_may_come_with_the_state_that_was_given(answers: dict[str, Any]) -> None:
+    assert fold(*asked(), intent(N1, 1, a_call(round=2, answers=answers))).open
+
+
+def test_a_tool_need_not_give_a_state() -> None:
+    ledger = fold(*asked({"inputRequests": {}}), intent(N1, 1, a_call(round=2, answers={"inputResponses": {}})))
+    assert ledger.open.keys() == {CallId("ann", "k1", 2)}
+
+
+def test_a_round_has_another_attempt_though_nothing_is_looked_up_again() -> None:
+    ledger = fold(*asked(), intent(N1, 1, second(), effect=Effect.REPEATABLE), elected(N2, 2))
+    record = ledger.apply(7, intent(N2, 2, second(), effect=Effect.REPEATABLE, attempt=2))
+    assert record is not None
+    assert (record.attempt, record.answers) == (2, second().answers)
+    assert (ledger.totals.calls, ledger.totals.rounds) == (1, 2)
+
+
 # Forgetting.
 
 
@@ -312,7 +400,7 @@ def test_first_the_result_is_forgotten_and_then_the_key() -> None:
     archive = DictArchive()
     ledger = fold(*LED, intent(N1, 1, call), outcome(N1, 3), archive=archive)
     whole = archive.records[call.id]
-    tombstone = msgspec.structs.replace(whole, arguments=raw(None), result=None, forgotten=True)
+    tombstone = msgspec.structs.replace(whole, arguments=raw(None), result=None, forgotten=True, meta=raw({}))
 
     assert ledger.apply(5, forgot(101)) is None
     assert ledger.find(call.id) == whole
@@ -352,6 +440,34 @@ def test_a_call_without_an_outcome_is_never_forgotten(entries: tuple[Entry, ...]
     assert ledger.open == before
 
 
+def test_the_rounds_of_a_call_are_forgotten_together_when_the_last_is_old_enough() -> None:
+    archive = DictArchive()
+    ledger = fold(*asked(), forgot(60), intent(N1, 1, second()), outcome(N1, 6), archive=archive)
+    other = a_call("k2")
+    ledger.apply(8, intent(N1, 1, other))
+    ledger.apply(9, outcome(N1, 8))
+    ledger.apply(10, forgot(160))
+    assert [record.forgotten for record in archive.records.values()] == [False, False, False]
+    ledger.apply(11, forgot(161))
+    assert {record.id.round: (record.result, record.answers) for record in archive.records.values()} == {
+        1: (None, None),
+        2: (None, None),
+    }
+    ledger.apply(12, forgot(1060))
+    assert len(archive.records) == 3
+    ledger.apply(13, forgot(1061))
+    assert archive.records == {}
+
+
+@pytest.mark.parametrize("entries", [(), (doubted(5),)], ids=["running", "in doubt"])
+def test_a_round_is_remembered_as_long_as_a_later_one_has_no_outcome(entries: tuple[Entry, ...]) -> None:
+    archive = DictArchive()
+    ledger = fold(*asked(), intent(N1, 1, second()), *entries, archive=archive)
+    before = dict(archive.records)
+    ledger.apply(ledger.position + 1, forgot(FAR_MS))
+    assert archive.records == before
+
+
 def test_what_happened_stays_counted_when_it_is_forgotten() -> None:
     ledger = fold(*LED, read(N1), forgot(FAR_MS), intent(N1, 1))
     assert ledger.totals.calls == 2
@@ -369,11 +485,13 @@ def history(seed: int, length: int) -> list[Entry]:
     for position in range(2, length):
         node, term = chance.choice(nodes), chance.randrange(1, 2 + position // 10)
         key, effect = f"k{chance.randrange(position)}", chance.choice(list(Effect))
+        call = a_call(key) if chance.random() < 0.5 else a_call(key, round=chance.randrange(1, 4), answers={})
         choices: list[Entry] = [
             elected(node, term),
             resigned(node, term),
-            *(intent(it, term, a_call(key), effect=effect, at_ms=position) for it in nodes * 2),
-            *(outcome(node, chance.randrange(position), at_ms=position) for _ in range(3)),
+            *(intent(it, term, call, effect=effect, at_ms=position) for it in nodes * 2),
+            *(outcome(node, chance.randrange(position), at_ms=position) for _ in range(2)),
+            outcome(node, chance.randrange(position), status=Status.INPUT_REQUIRED, result={}, at_ms=position),
             read(node, a_call(key, tool="balance")),
             doubted(chance.randrange(position)),
             forgot(

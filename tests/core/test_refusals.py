@@ -6,8 +6,9 @@ import pytest
 
 from semel.core.call import Status
 from semel.core.message import Refusal
-from semel.core.refusals import busy, draining, key_reused, key_stale, no_leader, not_begun, said, undecided
+from semel.core.refusals import bad_ticket, busy, draining, key_reused, key_stale, no_leader, not_begun, said, undecided
 from semel.errors import (
+    BadTicket,
     Busy,
     Draining,
     KeyReused,
@@ -29,6 +30,18 @@ REFUSALS = [
         KeyReused,
         "the idempotency key 'k1' already names a call with another tool or other arguments: "
         "send charge with a key of its own. Nothing was run",
+    ),
+    (
+        key_reused(a_call(round=2, answers={})),
+        KeyReused,
+        "round 2 of the call 'k1' was begun with other answers, or other arguments, and has one outcome: send what it "
+        "was begun with to hear it. Nothing was run",
+    ),
+    (
+        bad_ticket(a_call(round=2, answers={}), "no round 1 of it is known"),
+        BadTicket,
+        "round 2 of the call 'k1' cannot begin: no round 1 of it is known. Send the call without a requestState, under "
+        "its key, to hear how it stands. Nothing was run",
     ),
     (
         STALE,

@@ -20,12 +20,23 @@ def raw(value: Any) -> msgspec.Raw:
 
 
 def a_call(
-    key: str = "k1", *, tool: str = "charge", arguments: dict[str, Any] | None = None, request: str = "r1"
+    key: str = "k1",
+    *,
+    tool: str = "charge",
+    arguments: dict[str, Any] | None = None,
+    request: str = "r1",
+    round: int = 1,
+    answers: dict[str, Any] | None = None,
 ) -> Call:
     arguments = arguments or {}
-    digest = digest_of(tool, arguments)
     return Call(
-        id=CallId("ann", key), tool=tool, arguments=raw(arguments), digest=digest, request=request, client="a client"
+        id=CallId("ann", key, round),
+        tool=tool,
+        arguments=raw(arguments),
+        digest=digest_of(tool, arguments, answers),
+        request=request,
+        client="a client",
+        answers=None if answers is None else raw(answers),
     )
 
 
@@ -105,6 +116,8 @@ def a_record(call: Call, **changes: Any) -> Record:
         digest=call.digest,
         request=call.request,
         client=call.client,
+        meta=call.meta,
+        answers=call.answers,
         effect=Effect.ONCE,
         timeout_s=60.0,
         lane=None,

@@ -14,6 +14,7 @@ from semel.core.ledger import Leader
 from semel.core.message import Forward, Hello, Refusal, Refuse
 from semel.errors import Busy
 from semel.gateway.http import serve_http
+from semel.node.asides import Answered, AsideMessage, Asked, Happened, Stop, Told, Watched, Withdrawn
 from semel.node.peers import Peers
 
 pytestmark = pytest.mark.anyio
@@ -34,6 +35,15 @@ class Ear:
 
     def received(self, sender: NodeId, message: Forward | Refuse) -> None:
         self.heard.put_nowait((sender, message))
+
+    def overheard(self, sender: NodeId, message: AsideMessage) -> None:
+        self.heard.put_nowait((sender, message))
+
+    def greeting(self) -> None:
+        pass
+
+    def parted(self, node: NodeId) -> None:
+        pass
 
     def lost(self, node: NodeId) -> None:
         self.heard.put_nowait(("lost", node))
@@ -115,3 +125,28 @@ async def test_a_node_of_another_cluster_is_turned_away() -> None:
                 raise AssertionError(await ear.heard.get())
         await follower.close()
     assert ear.heard.empty()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Told(CALL.id, "m", msgspec.Raw(b"{}")),
+        Asked(CALL.id, "k", "m", msgspec.Raw(b"{}")),
+        Answered("k", result={"action": "accept", "content": {"a": [1]}}),
+        Answered("k", error={"code": -1, "message": "m"}),
+        Withdrawn(CALL.id, "k"),
+        Stop(CALL.id),
+        Happened("tools"),
+        Watched(("u",)),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+async def test_what_is_said_beside_the_log_is_understood(message: AsideMessage) -> None:
+    ear = Ear(LEADER)
+    async with serving(Peers(ear)) as port:
+        follower = Peers(Ear(FOLLOWER))
+        follower.follow(leader_at(port))
+        follower.broadcast(message)
+        sender, heard = await ear.next()  # type: ignore[misc]
+        assert (sender, msgspec.json.encode(heard)) == (FOLLOWER, msgspec.json.encode(message))
+        await follower.close()

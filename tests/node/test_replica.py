@@ -99,6 +99,71 @@ def test_a_restart_goes_on_from_the_last_commit_and_folds_the_rest_again(path: P
     again.close()
 
 
+def round_of(number: int, *, at_ms: int = 1000) -> Intent:
+    """Return the intent of a round of the call `k9`, each of which brings what the one before asked for."""
+    first = call("k9")
+    answers = None if number == 1 else msgspec.Raw(b'{"requestState": "s"}')
+    made = msgspec.structs.replace(first, id=CallId("shop", "k9", number), answers=answers)
+    traced = msgspec.structs.replace(made, meta=msgspec.Raw(b'{"traceparent": "00-1"}'))
+    return msgspec.structs.replace(intent("k9", at_ms=at_ms), call=traced)
+
+
+def asks(position: int) -> Outcome:
+    result = msgspec.Raw(b'{"requestState": "s"}')
+    return msgspec.structs.replace(outcome(position, Status.INPUT_REQUIRED), result=result)
+
+
+def forgot(at_ms: int) -> Forgot:
+    return Forgot(at_ms=at_ms, step_ms=10**6, result_retention_ms=500, key_retention_ms=1000)
+
+
+def test_the_rounds_of_a_call_are_kept_and_forgotten_as_in_a_dict(path: Path) -> None:
+    replica, archive = Replica(path), DictArchive()
+    on_disk, in_memory = Ledger(replica), Ledger(archive)
+    entries = [
+        *HISTORY[:2],
+        round_of(1),
+        asks(3),
+        forgot(1400),
+        round_of(2),
+        forgot(9000),  # while the second round runs nothing of the call is forgotten
+        asks(6),
+        round_of(3),
+        outcome(9),
+        intent("k1"),
+        outcome(11),
+        forgot(9500),
+        forgot(9501),  # the results of all rounds
+        forgot(10_000),
+        forgot(10_001),  # all rounds
+    ]
+    sizes = []
+    for position, entry in enumerate(entries, 1):
+        on_disk.apply(position, entry)
+        in_memory.apply(position, entry)
+        for number in range(1, 5):
+            name = CallId("shop", "k9", number)
+            assert comparable(replica.find(name)) == comparable(archive.find(name))
+        sizes.append((len(archive.records), sum(record.forgotten for record in archive.records.values())))
+    assert sizes[-5:] == [(4, 0), (4, 0), (4, 4), (4, 4), (0, 0)]
+    assert on_disk.totals == in_memory.totals
+    assert (on_disk.totals.calls, on_disk.totals.rounds) == (2, 4)
+    replica.close()
+
+
+def test_a_round_is_begun_again_after_a_restart_with_what_it_brought(path: Path) -> None:
+    replica = Replica(path)
+    ledger = Ledger(replica)
+    for position, entry in enumerate([*HISTORY[:2], round_of(1), asks(3), round_of(2)], 1):
+        ledger.apply(position, entry)
+    replica.commit(ledger.totals, "e")
+    replica.close()
+    again = Replica(path)
+    (record,) = again.open_records()
+    assert record.call == round_of(2).call
+    again.close()
+
+
 def test_a_new_replica_has_no_totals(path: Path) -> None:
     replica = Replica(path)
     assert (replica.totals(), replica.last_entry()) == (None, "")
@@ -145,6 +210,17 @@ def test_a_replica_of_a_newer_semel_is_refused(path: Path) -> None:
     connection.close()
     with pytest.raises(ReplicaError, match=r"format 99.*upgrade"):
         Replica(path)
+
+
+def test_a_replica_of_an_older_semel_is_refused_and_left_alone(path: Path) -> None:
+    Replica(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(ReplicaError, match=r"format 1, older than 2.*may be moved away"):
+        Replica(path)
+    assert path.read_bytes() == before
 
 
 def test_a_full_disk_is_a_clear_error_and_loses_no_commit(path: Path) -> None:

@@ -1,6 +1,7 @@
 """The runtime performs what the decider decides: calls are answered, trouble is said, a drain leaves no gap."""
 
 import asyncio
+import json
 import logging
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -11,7 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from semel.core.call import Effect, NodeId, Spec, Status
+from semel.audit.query import Filter, history
+from semel.core.call import CallId, Effect, NodeId, Spec, Status
 from semel.core.codec import encode
 from semel.core.decider import Identity
 from semel.core.entry import Founded
@@ -19,6 +21,7 @@ from semel.core.ledger import Leader
 from semel.core.limits import Limits
 from semel.core.message import Forward, Refuse
 from semel.errors import (
+    BadTicket,
     Busy,
     ClusterMismatch,
     Draining,
@@ -33,6 +36,8 @@ from semel.errors import (
 )
 from semel.log.memory import MemoryLog
 from semel.log.protocol import Batch
+from semel.node.asides import Aside
+from semel.node.backend import Details
 from semel.node.members import Beat
 from semel.node.replica import Replica
 from semel.node.runtime import Runtime
@@ -72,7 +77,11 @@ class Tools:
             raise UnknownTool(f"there is no tool {tool!r}")
         return Spec(effect=self.effect)
 
-    async def run(self, attempt: Attempt) -> Done | Gone:
+    def stop(self, call: CallId) -> None: ...
+
+    def watch(self, uris: frozenset[str]) -> None: ...
+
+    async def run(self, attempt: Attempt, aside: Aside) -> Done | Gone:
         self.attempts.append(attempt)
         await self.gate.wait()
         return self.ending
@@ -294,6 +303,51 @@ async def test_the_same_key_with_other_arguments_is_refused(tmp_path: Path) -> N
         await node.call("work", {"a": 1}, key="k", caller="shop")
         with pytest.raises(KeyReused, match="'k' already names a call"):
             await node.call("work", {"a": 2}, key="k", caller="shop")
+
+
+ASKING = Done(Status.INPUT_REQUIRED, msgspec.Raw(b'{"inputRequests": {"q": {}}, "requestState": "s1"}'))
+
+
+async def test_a_call_goes_in_rounds_over_several_nodes_and_each_round_runs_once(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        tools = Tools()
+        tools.ending = ASKING
+        n1 = await c.start("n1", tools)
+        await until(lambda: n1.readiness() is None, "n1 leads")
+        n2 = await c.start("n2")
+        said = Details(meta={"traceparent": "00-1"})
+        first = await n1.call("work", {"a": 1}, key="k", caller="shop", details=said)
+        assert (first.record.status, first.record.result) == (Status.INPUT_REQUIRED, ASKING.result)
+        tools.ending = Done(Status.OK, RESULT)
+        answers = {"requestState": "s1", "inputResponses": {"q": {"action": "accept"}}}
+        following = Details(round=2, answers=answers)
+        second = await n2.call("work", {"a": 1.0}, key="k", caller="shop", details=following)
+        again = await n1.call("work", {"a": 1}, key="k", caller="shop", details=following)
+        assert (second.record.status, second.replayed, again.replayed) == (Status.OK, False, True)
+        assert (again.record.position, again.record.executor.name) == (second.record.position, "n1")
+        asked_again = await n2.call("work", {"a": 1}, key="k", caller="shop")
+        assert asked_again.record.result == ASKING.result
+        brought = [(attempt.call.meta, attempt.call.answers) for attempt in tools.attempts]
+        assert [json.loads(bytes(meta)) for meta, _ in brought] == [{"traceparent": "00-1"}, {}]
+        assert brought[0][1] is None
+        assert json.loads(bytes(brought[1][1] or b"")) == answers
+        (shown,) = history(tmp_path / "n2.db", Filter())
+        assert (shown["outcome"], shown["rounds"]) == ("ok", 2)
+        assert [(one["asked"]["requestState"], one["answered"]) for one in shown["earlier_rounds"]] == [("s1", answers)]
+        assert n2.status()["calls"] == 1
+
+
+async def test_a_round_that_nobody_asked_for_is_refused_and_runs_nothing(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        tools = Tools()
+        node = await c.start("n1", tools)
+        with pytest.raises(BadTicket, match=r"round 2 of the call 'k' cannot begin: no round 1 of it is known"):
+            await node.call("work", {}, key="k", caller="shop", details=Details(round=2, answers={}))
+        tools.ending = ASKING
+        await node.call("work", {}, key="k", caller="shop")
+        with pytest.raises(BadTicket, match=r"does not bring the requestState.*Nothing was run"):
+            await node.call("work", {}, key="k", caller="shop", details=Details(round=2, answers={"requestState": "x"}))
+        assert len(tools.attempts) == 1
 
 
 async def test_an_unknown_tool_leaves_no_trace_and_its_key_is_free(tmp_path: Path) -> None:

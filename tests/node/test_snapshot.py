@@ -83,6 +83,16 @@ def test_an_installed_snapshot_takes_the_place_of_everything(tmp_path: Path) -> 
         assert again.find(CallId("ann", "k500")) == record(500)
 
 
+@pytest.mark.parametrize(("version", "said"), [(1, "older than"), (99, "newer than")])
+def test_a_backup_of_another_format_is_refused(tmp_path: Path, version: int, said: str) -> None:
+    with closing(filled(tmp_path / "replica.db", 1)) as _:
+        snapshot = Snapshot.take(tmp_path / "replica.db", tmp_path / "copy.db")
+    with closing(sqlite3.connect(snapshot.path)) as connection:
+        connection.execute(f"PRAGMA user_version = {version}")
+    with pytest.raises(ReplicaError, match=f"has format {version}, {said}"):
+        Snapshot.check(snapshot.path)
+
+
 def test_an_installed_snapshot_does_not_hold_its_room_on_the_disk_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ OUTCOME_STYLES = {
     Status.TIMED_OUT: "red",
     Status.IN_DOUBT: "bold magenta",
     Status.RUNNING: "cyan",
+    Status.INPUT_REQUIRED: "cyan",
 }
 
 
@@ -138,6 +139,12 @@ def outcome_style(call: Mapping[str, Any]) -> str:
     return OUTCOME_STYLES.get(call["outcome"], "")
 
 
+def standing(call: Mapping[str, Any]) -> str:
+    """Return how a call stands, and after how many rounds if it has had more than one."""
+    outcome, rounds = call["outcome"], call["rounds"]
+    return outcome if rounds == 1 else f"{outcome}, {rounds} rounds"
+
+
 def value(name: str, **options: Any) -> Column:
     """Return a column that shows a JSON value of a call."""
     return Column(name=name, show=lambda call: "" if call[name] is None else compact(call[name]), **options)
@@ -153,7 +160,7 @@ CALL_COLUMNS = (
     Column(name="time", show=lambda call: clock(call["timestamp_ms"]), style=lambda _: "dim", width=18, rank=2),
     field("tool", width=16, width_min=10),
     value("arguments", width=28, width_min=16, width_max=36),
-    field("outcome", style=outcome_style, width=9),
+    Column(name="outcome", show=standing, style=outcome_style, width=14, width_min=9),
     value("result", width=20, width_min=12, width_max=28),
     field("key", width=18, width_min=10, width_max=32, rank=4),
     field("caller", width=10, width_min=6, width_max=20, rank=5),

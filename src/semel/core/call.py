@@ -6,7 +6,7 @@ Knows the canonical form of arguments (RFC 8785) and what a key may look like; k
 import enum
 import hashlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import rfc8785
@@ -15,6 +15,11 @@ from semel.core.limits import Limits
 from semel.errors import BadArguments, BadKey, TooLarge
 
 NO_META = msgspec.Raw(b"{}")
+
+if TYPE_CHECKING:
+    RawOrLeftOut: TypeAlias = msgspec.Raw | None
+else:  # msgspec reads `Raw | None` as null and nothing else; the field is left out of the JSON if it is None
+    RawOrLeftOut: TypeAlias = msgspec.Raw
 
 JSON_INTEGER_MAX = 2**53 - 1
 """RFC 8785 spells numbers as IEEE doubles; integers past this would lose digits, so they are marked and kept exact."""
@@ -72,8 +77,18 @@ class CallId(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     key: str
     round: int = 1
 
+    @property
+    def before(self) -> "CallId":
+        """The round before this one."""
+        return CallId(self.caller, self.key, self.round - 1)
 
-class Call(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    @property
+    def after(self) -> "CallId":
+        """The round after this one."""
+        return CallId(self.caller, self.key, self.round + 1)
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One request to run a tool.
 
     `arguments` is a JSON object as it came; `digest` is `digest_of(tool, arguments, answers)`; `request` names the one
@@ -90,7 +105,12 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     request: str
     client: str = ""
     meta: msgspec.Raw = NO_META
-    answers: msgspec.Raw | None = None
+    answers: RawOrLeftOut = None
+
+    @property
+    def payload_bytes(self) -> int:
+        """How much of its size is what the client sent along."""
+        return len(self.arguments) + len(self.meta) + (0 if self.answers is None else len(self.answers))
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,14 +122,14 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the log says of one call; what the audit shows and a retry is told.
+    """All that the log says of one call, or of one round of it; what the audit shows and a retry is told.
 
-    `execution_id` counts the calls in log order from 1. `intents` are the positions of its intents, oldest
-    first (none for a read); `position` is that of the entry that made it stand as it does. `arguments` and
-    `result` are JSON; a forgotten call has neither. `timestamp_ms` is when its first attempt began, by the clock of
-    the node that wrote the entry; `clock_ms` is when it came to stand as it does, by the log's own clock, which
-    decides when it is forgotten. `reconciled` says that the outcome is what the tool's reconcile hook knew; then
-    `executor` is still the node that began to run it.
+    `execution_id` counts calls, and each round of one, in log order from 1. `intents` are the positions of its intents,
+    oldest first (none for a read); `position` is that of the entry that made it stand as it does. `arguments`,
+    `result`, `meta` and `answers` are JSON; a forgotten call has none of them. `timestamp_ms` is when its first attempt
+    began, by the clock of the node that wrote the entry; `clock_ms` is when it came to stand as it does, by the log's
+    own clock, which decides when it is forgotten. `reconciled` says that the outcome is what the tool's reconcile hook
+    knew; then `executor` is still the node that began to run it.
     """
 
     id: CallId
@@ -199,12 +219,21 @@ def encode_arguments(arguments: dict[str, Any], limits: Limits) -> msgspec.Raw:
 def digest_of(tool: str, arguments: dict[str, Any], answers: dict[str, Any] | None = None) -> str:
     """Return the SHA-256 (hex) over the canonical form of a tool's name and its arguments (RFC 8785).
 
-    Of a round after the first, what it brings counts, too.
+    Of a round that brings answers, theirs follows after a dot, so that all rounds of a call can be seen to be its.
 
     Raises:
         BadArguments: they are nested too deeply to be read by anybody.
     """
-    given: list[Any] = [tool, arguments] if answers is None else [tool, arguments, answers]
+    digest = _sha256([tool, arguments])
+    return digest if answers is None else f"{digest}.{_sha256([answers])}"
+
+
+def arguments_digest(digest: str) -> str:
+    """Return the part of a call's digest that all its rounds have: that of its tool and its arguments."""
+    return digest.partition(".")[0]
+
+
+def _sha256(given: list[Any]) -> str:
     try:
         canonical = _plainly_canonical(given)
         if canonical is None:

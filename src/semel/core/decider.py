@@ -14,6 +14,8 @@ The laws:
    says so, and its fact stays to be written. Nothing else is answered before it is in the log.
 8. A once call is said to be in doubt only after its tool's reconcile hook was asked. A hook that knows the outcome
    settles the call; one that does not leads to doubt, and never to a run: the lost executor may act yet.
+9. That the round before one is not known to have asked for anything is said only as the newest word: the node asks for
+   the log's tail first and reads up to it. Until then the round waits at the node that was asked.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -210,7 +212,7 @@ class Decider:
             return
         for record in changed:
             self._react(record, now)
-        self._requests.tell_doubts()
+        self._requests.tell_confirmed()
         if self.ledger.leader != leader:
             if self.ledger.leader is not None:
                 self._presence.found(self.ledger.leader.node, now.s)  # whoever is elected lives
@@ -255,6 +257,7 @@ class Decider:
         """Do what a call's new standing asks of this node."""
         self._unattended.discard(record.id)
         self._requests.settle(record)
+        self._requests.go_on(record, now)
         if record.status is Status.RUNNING and record.executor == self.identity.node:
             if self.leads and record.term == self.ledger.totals.term:
                 self._runs.begin(record)

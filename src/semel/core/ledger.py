@@ -10,7 +10,10 @@ The laws of the fold:
 2. An intent counts only in the reign of its executor; what a deposed leader wrote past its term is void.
 3. A call of a once tool has one intent; a second one is void, whoever wrote it.
 4. Doubt is a state and not an outcome: an outcome settles it, nothing else does.
-5. A key is forgotten by the log's own clock alone, which no single wall clock can make jump.
+5. A key is forgotten by the log's own clock alone, which no single wall clock can make jump; the rounds of a call are
+   forgotten together, when the last of them is old enough.
+6. A round after the first begins only if the one before it asked for input, of the same tool and arguments, and gave
+   the `requestState` that it brings; whatever else would begin it is void.
 """
 
 from collections.abc import Iterable
@@ -19,8 +22,9 @@ from typing import Any, Protocol, assert_never
 import msgspec
 from msgspec.structs import replace
 
-from semel.core.call import CallId, Effect, NodeId, Record, Status
+from semel.core.call import NO_META, Call, CallId, Effect, NodeId, Record, Status
 from semel.core.entry import Doubted, Elected, Entry, Forgot, Founded, Intent, Outcome, Read, Resigned, Restored
+from semel.core.rounds import obstacle
 
 
 class Archive(Protocol):
@@ -39,7 +43,10 @@ class Archive(Protocol):
         ...
 
     def forget(self, results_before_ms: int, keys_before_ms: int) -> None:
-        """Of calls that ended before the one time on the log's clock drop the payloads, before the other all."""
+        """Of calls that ended before the one time on the log's clock drop the payloads, before the other all.
+
+        A call ended when its last round did.
+        """
         ...
 
     def open_records(self) -> Iterable[Record]:
@@ -66,6 +73,8 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     term: int = 0
     leader: Leader | None = None
     calls: int = 0
+    rounds: int = 0
+    """How many calls and further rounds of calls have begun; as many as there are execution ids."""
     executions_by_node: dict[str, int] = {}
 
 
@@ -144,11 +153,13 @@ class Ledger:
             return None
         known = self.find(entry.call.id)
         if known is None:
+            if not self._may_begin(entry.call):
+                return None
             record = _record(
                 entry,
                 effect=entry.effect,
                 lane=entry.lane,
-                execution_id=self._count(entry.executor, new_call=True),
+                execution_id=self._count(entry, first_attempt=True),
                 intents=(position,),
                 position=position,
                 status=Status.RUNNING,
@@ -158,7 +169,7 @@ class Ledger:
             return self._keep(record)
         if known.status is not Status.RUNNING or known.effect is Effect.ONCE:
             return None
-        self._count(entry.executor, new_call=False)
+        self._count(entry, first_attempt=False)
         return self._keep(
             replace(
                 known,
@@ -192,12 +203,12 @@ class Ledger:
         return settled
 
     def _read(self, position: int, entry: Read) -> Record | None:
-        if self.find(entry.call.id) is not None:
+        if self.find(entry.call.id) is not None or not self._may_begin(entry.call):
             return None
         record = replace(
             unlogged(entry),
             position=position,
-            execution_id=self._count(entry.executor, new_call=True),
+            execution_id=self._count(entry, first_attempt=True),
             clock_ms=self.totals.clock_ms,
         )
         self._archive.keep(record)
@@ -225,14 +236,19 @@ class Ledger:
         self.totals = replace(self.totals, clock_ms=clock_ms)
         self._archive.forget(clock_ms - entry.result_retention_ms, clock_ms - entry.key_retention_ms)
 
-    def _count(self, executor: NodeId, *, new_call: bool) -> int:
-        by_node = self.totals.executions_by_node
+    def _may_begin(self, call: Call) -> bool:
+        """Return whether a call that is not known may begin: any first round may."""
+        return obstacle(call, self.find) is None
+
+    def _count(self, entry: Intent | Read, *, first_attempt: bool) -> int:
+        by_node, name = self.totals.executions_by_node, entry.executor.name
         self.totals = replace(
             self.totals,
-            calls=self.totals.calls + new_call,
-            executions_by_node={**by_node, executor.name: by_node.get(executor.name, 0) + 1},
+            calls=self.totals.calls + (first_attempt and entry.call.id.round == 1),
+            rounds=self.totals.rounds + first_attempt,
+            executions_by_node={**by_node, name: by_node.get(name, 0) + 1},
         )
-        return self.totals.calls
+        return self.totals.rounds
 
 
 def unlogged(entry: Read) -> Record:
@@ -272,6 +288,11 @@ def _record(entry: Intent | Read, **standing: Any) -> Record:
     )
 
 
+def without_payloads(record: Record) -> Record:
+    """Return what is kept of a call whose result is forgotten: that it was, and how it ended."""
+    return replace(record, arguments=msgspec.Raw(b"null"), result=None, meta=NO_META, answers=None, forgotten=True)
+
+
 class DictArchive:
     """An archive in memory, for tests and for a node without a disk."""
 
@@ -293,11 +314,18 @@ class DictArchive:
 
     def forget(self, results_before_ms: int, keys_before_ms: int) -> None:
         """Of calls that ended before the one time on the log's clock drop the payloads, before the other all."""
-        for record in [record for record in self.records.values() if record.status.final]:
-            if record.clock_ms < keys_before_ms:
+        last: dict[tuple[str, str], Record] = {}
+        for record in self.records.values():
+            whose = record.id.caller, record.id.key
+            last[whose] = max(last.get(whose, record), record, key=lambda it: it.id.round)
+        for record in list(self.records.values()):
+            end = last[record.id.caller, record.id.key]
+            if not end.status.final:
+                continue
+            if end.clock_ms < keys_before_ms:
                 del self.records[record.id]
-            elif record.clock_ms < results_before_ms and not record.forgotten:
-                self.records[record.id] = replace(record, arguments=msgspec.Raw(b"null"), result=None, forgotten=True)
+            elif end.clock_ms < results_before_ms and not record.forgotten:
+                self.records[record.id] = without_payloads(record)
 
     def open_records(self) -> list[Record]:
         """Return the records of all calls without an outcome."""

@@ -250,7 +250,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Confirm:
-    """Ask the log for its tail, until it answers, and report Confirmed: doubt is said only as the newest word."""
+    """Ask the log for its tail, until it answers, and report Confirmed: what may be old news is not said before."""
 
     ticket: int
 

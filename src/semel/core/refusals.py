@@ -4,7 +4,7 @@ import msgspec
 
 from semel.core.call import Call, NodeId, Record
 from semel.core.message import Refusal
-from semel.errors import Busy, Draining, KeyReused, KeyStale, NoLeader, Undecided
+from semel.errors import BadTicket, Busy, Draining, KeyReused, KeyStale, NoLeader, Undecided
 
 
 def key_reused(call: Call) -> Refusal:
@@ -12,7 +12,19 @@ def key_reused(call: Call) -> Refusal:
     return Refusal(
         KeyReused.code,
         f"the idempotency key {call.id.key!r} already names a call with another tool or other arguments: "
-        f"send {call.tool} with a key of its own. Nothing was run",
+        f"send {call.tool} with a key of its own. Nothing was run"
+        if call.id.round == 1
+        else f"round {call.id.round} of the call {call.id.key!r} was begun with other answers, or other arguments, and "
+        "has one outcome: send what it was begun with to hear it. Nothing was run",
+    )
+
+
+def bad_ticket(call: Call, why: str) -> Refusal:
+    """Return the answer to a round that does not go on from the one before it."""
+    return Refusal(
+        BadTicket.code,
+        f"round {call.id.round} of the call {call.id.key!r} cannot begin: {why}. Send the call without a requestState, "
+        "under its key, to hear how it stands. Nothing was run",
     )
 
 

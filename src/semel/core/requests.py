@@ -27,6 +27,7 @@ from semel.core.message import (
 )
 from semel.core.refusals import (
     backlogged,
+    bad_ticket,
     busy,
     draining,
     forgotten_since,
@@ -37,6 +38,7 @@ from semel.core.refusals import (
     passed_on,
     undecided,
 )
+from semel.core.rounds import Obstacle, obstacle
 from semel.core.standing import Standing
 from semel.errors import KeyReused
 
@@ -77,7 +79,8 @@ class Requests:
         self._heard: dict[NodeId, int] = {}
         """The number of the newest forward of each peer: an older one that comes later is an echo."""
         self._confirming: dict[int, int | None] = {}
-        """Tickets of calls in doubt, and the tail up to which this node must have read before it says so."""
+        """Tickets of calls that are in doubt here, or whose round before is not known to have ended, and the tail up
+        to which this node must have read before it says so."""
 
     @property
     def answered(self) -> bool:
@@ -110,7 +113,8 @@ class Requests:
         elif known is None and backlog:
             self._out.append(Deny(given.ticket, backlogged(standing.me, backlog)))
         else:
-            waiting = self._waiting[call.id] = _Waiting(call, given.spec, now.s, own=True, keyed=given.keyed)
+            keyed = given.keyed or call.id.round > 1  # its client was told the key that was made
+            waiting = self._waiting[call.id] = _Waiting(call, given.spec, now.s, own=True, keyed=keyed)
             self._attach(given.ticket, waiting, call.request)
             self._confirm(waiting)
             self._route(waiting, now)
@@ -122,23 +126,28 @@ class Requests:
             waiting = self._waiting[call]
             del waiting.tickets[ticket]
             self._confirming.pop(ticket, None)
-            self._leave_doubted(waiting)
+            self._leave_stuck(waiting)
 
     def confirm(self, given: Confirmed) -> None:
-        """Take the log's tail: once it is read, a call that is still in doubt is said to be."""
+        """Take the log's tail: once it is read, what may have been old news is said."""
         if given.ticket in self._confirming:
             self._confirming[given.ticket] = given.tail
-            self.tell_doubts()
+            self.tell_confirmed()
 
-    def tell_doubts(self) -> None:
-        """Say of calls that they are in doubt, to those who asked before the log's tail was asked for and read."""
-        ledger = self._standing.ledger
+    def tell_confirmed(self) -> None:
+        """Say of calls that they are in doubt, or cannot begin, to those who asked before the tail was asked for."""
+        standing = self._standing
         for ticket, tail in list(self._confirming.items()):
-            waiting = self._waiting[self._tickets[ticket]]
-            record = ledger.open.get(waiting.call.id)
-            if record is None or record.status is not Status.IN_DOUBT or not self._standing.live:
+            if tail is None or standing.ledger.position < tail or not standing.live:
                 continue
-            if tail is not None and ledger.position >= tail:
+            waiting = self._waiting[self._tickets[ticket]]
+            record = standing.ledger.open.get(waiting.call.id)
+            if record is None:
+                hindrance = self._obstacle(waiting)
+                if hindrance is not None:
+                    self._out.append(Deny(ticket, bad_ticket(waiting.call, hindrance.why)))
+                    self.abandon(ticket)
+            elif record.status is Status.IN_DOUBT:
                 self._out.append(Answer(ticket, record, replayed=waiting.tickets[ticket] != record.request))
                 self.abandon(ticket)
 
@@ -191,7 +200,8 @@ class Requests:
             return busy(standing.me, standing.limits.in_flight_max)
         waiting = self._waiting[call.id] = _Waiting(call, spec, now.s, own=False)
         waiting.senders[sender] = forward.number
-        self._queue.join(call.id)
+        if not self._hindered(waiting):
+            self._queue.join(call.id)
         return None
 
     def _refused(self, sender: NodeId, message: Refuse) -> None:
@@ -207,19 +217,38 @@ class Requests:
         return known.digest if known else waiting.call.digest if waiting else call.digest
 
     def _confirm(self, waiting: _Waiting) -> None:
-        """If a call is in doubt here, ask whether that is the last word: its outcome may have been told elsewhere."""
-        record = self._standing.ledger.open.get(waiting.call.id)
-        if record is not None and record.status is Status.IN_DOUBT:
+        """If a call is stuck here, ask whether that is the last word: what ended it may have been told elsewhere."""
+        if self._stuck(waiting):
             for ticket in waiting.tickets:
                 if ticket not in self._confirming:
                     self._confirming[ticket] = None
                     self._out.append(Confirm(ticket))
 
-    def _leave_doubted(self, waiting: _Waiting) -> None:
-        """Let go of a call in doubt that nobody here waits for: it may stay so for ever."""
-        record = self._standing.ledger.open.get(waiting.call.id)
-        if record is not None and record.status is Status.IN_DOUBT and not waiting.tickets:
+    def _leave_stuck(self, waiting: _Waiting) -> None:
+        """Let go of a stuck call that nobody here waits for: it may stay so for ever."""
+        if not waiting.tickets and self._stuck(waiting):
             self._leave(waiting)
+
+    def _stuck(self, waiting: _Waiting) -> bool:
+        """Return whether a call is in doubt here, or waits for its round before to end."""
+        record = self._standing.ledger.open.get(waiting.call.id)
+        if record is not None:
+            return record.status is Status.IN_DOUBT
+        hindrance = self._obstacle(waiting)
+        return hindrance is not None and not hindrance.lasting
+
+    def _obstacle(self, waiting: _Waiting) -> Obstacle | None:
+        """Return what keeps a call that has not begun from beginning, if it is a round after the first."""
+        return obstacle(waiting.call, self._standing.ledger.find)
+
+    def _hindered(self, waiting: _Waiting) -> bool:
+        """Return whether a call cannot begin by what is known of its round before; refuse it if that is for good."""
+        hindrance = self._obstacle(waiting)
+        if hindrance is not None and hindrance.lasting:
+            self._drop(waiting, bad_ticket(waiting.call, hindrance.why))
+        elif hindrance is not None:
+            self._confirm(waiting)
+        return hindrance is not None
 
     def _attach(self, ticket: int, waiting: _Waiting, request: str) -> None:
         waiting.own = True
@@ -240,11 +269,17 @@ class Requests:
             self._drop(waiting, forgotten_since(record) if ran else key_stale(record))
         elif record.status is Status.IN_DOUBT:
             self._confirm(waiting)
-            self._leave_doubted(waiting)
+            self._leave_stuck(waiting)
         elif record.status.final:
             self._leave(waiting)
             for ticket, request in waiting.tickets.items():
                 self._out.append(Answer(ticket, record, replayed=request != record.request))
+
+    def go_on(self, record: Record, now: Now) -> None:
+        """Set the next round of a call on its way, if it came here before this node knew how the last one ended."""
+        waiting = self._waiting.get(record.id.after)
+        if waiting is not None and record.status.final:
+            self._route(waiting, now)
 
     def tell_unlogged(self, reads: Iterable[Read]) -> None:
         """Answer reads that the log has not taken, where nobody but who asked can ever ask for them."""
@@ -260,7 +295,7 @@ class Requests:
             record = self._standing.ledger.find(call)
             if record is not None:
                 self.settle(record)
-        self.tell_doubts()
+        self.tell_confirmed()
 
     def reroute(self, now: Now) -> None:
         """Set every waiting call on its way anew, after an election or a resignation."""
@@ -300,7 +335,7 @@ class Requests:
             waiting = self._waiting.get(call)
             if waiting is None or isinstance(waiting.spec, Refusal) or call in admitted or call in ledger.open:
                 continue
-            size_bytes += len(waiting.call.arguments)
+            size_bytes += waiting.call.payload_bytes
             if size_bytes > room_bytes and (admitted or room_bytes < self._standing.limits.batch_bytes_max):
                 self._queue.put_back([call])
                 return
@@ -326,7 +361,10 @@ class Requests:
         limits = self._standing.limits
         for waiting in list(self._waiting.values()):
             unheard = bool(waiting.forwarded) and now.s - waiting.forwarded_s >= limits.forward_again_s
-            if waiting.call.id in self._standing.ledger.open or waiting.reading:
+            if waiting.call.id in self._standing.ledger.open:
+                continue
+            self._hindered(waiting)  # what it goes on from may have been forgotten meanwhile
+            if waiting.reading or waiting.call.id not in self._waiting:
                 continue
             # The leader, which knows whether the call has begun, gives up first.
             hold_s = limits.hold_s + (2 * limits.forward_again_s if waiting.forwarded else 0.0)
@@ -350,7 +388,7 @@ class Requests:
     def _route(self, waiting: _Waiting, now: Now) -> None:
         """Set a waiting call on its way: to this node's own queue, to the leader, or to wait for one."""
         leader, spec, call = self._standing.ledger.leader, waiting.spec, waiting.call.id
-        if not self._standing.live or call in self._standing.ledger.open or waiting.reading:
+        if not self._standing.live or call in self._standing.ledger.open or waiting.reading or self._hindered(waiting):
             return
         if isinstance(spec, Spec) and spec.effect is Effect.READ:
             waiting.reading = True

@@ -245,8 +245,8 @@ def payload_bytes(entry: Entry) -> int:
         case Outcome():
             return len(entry.result)
         case Read():
-            return len(entry.result) + len(entry.call.arguments)
+            return len(entry.result) + entry.call.payload_bytes
         case Intent():
-            return len(entry.call.arguments)
+            return entry.call.payload_bytes
         case _:
             return 0

@@ -34,6 +34,9 @@ _LISTS: dict[str, ServerEvent] = {
     "resources": ResourcesListChanged(),
 }
 
+TELL_S = 2.0
+"""A client that listens takes a line at once; one that has stopped reading must not hold what is told to others."""
+
 Context = ServerRequestContext[Any, Any]
 
 
@@ -43,6 +46,12 @@ class _Listener:
     def __init__(self, session: ServerSession) -> None:
         self.session = session
         self.uris: set[str] = set()
+
+    async def tell(self, event: ServerEvent) -> None:
+        """Tell its client, unless that has left, or does not read what it is told."""
+        with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError, TimeoutError):
+            async with asyncio.timeout(TELL_S):
+                await self.session.send_notification(event_to_notification(event, {}))
 
 
 class Announcer:
@@ -96,10 +105,12 @@ class Announcer:
 
     async def _tell(self, event: ServerEvent) -> None:
         await self._bus.publish(event)
-        for listener in list(self._listeners.values()):
-            if not isinstance(event, ResourceUpdated) or event.uri in listener.uris:
-                with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
-                    await listener.session.send_notification(event_to_notification(event, {}))
+        told = [
+            listener
+            for listener in self._listeners.values()
+            if not isinstance(event, ResourceUpdated) or event.uri in listener.uris
+        ]
+        await asyncio.gather(*(listener.tell(event) for listener in told))
 
     def _listener(self, context: Context) -> _Listener:
         connection = context.session._connection  # the SDK's own `Context` shows it; the one that handlers get, not yet

@@ -37,6 +37,7 @@ KEYS_OF_CLIENTS = (PROPOSED_KEY, "claudecode/toolUseId")
 Context = ServerRequestContext[Any, Any]
 
 _LEVEL = "dev.semel/log-level"
+_PARTY = "dev.semel/party"
 _TOLD_OTHERWISE = (meta.KEY, meta.KEY_MADE, meta.CALLER, meta.CLIENT, meta.ERRORS_AS_RESULTS)
 
 
@@ -141,9 +142,24 @@ def call_meta(context: Context) -> dict[str, Any]:
             said[LOG_LEVEL_META_KEY] = level
     if not said.get(CLIENT_CAPABILITIES_META_KEY, True):
         del said[CLIENT_CAPABILITIES_META_KEY]  # of one that can do nothing, nothing is kept in the log
+    said.pop(meta.PARTY, None)
+    party = _party(context)
+    if party is not None and CLIENT_CAPABILITIES_META_KEY in said:
+        said[meta.PARTY] = party
     if said.get(PROTOCOL_VERSION_META_KEY) in MODERN_PROTOCOL_VERSIONS:
         del said[PROTOCOL_VERSION_META_KEY]
     return said
+
+
+def _party(context: Context) -> str | None:
+    """Return a name for the client of a request, None if requests of other clients may look the same."""
+    caller = find_caller(context)
+    if caller != ANONYMOUS:
+        return f"caller {caller}"
+    if context.protocol_version in MODERN_PROTOCOL_VERSIONS:
+        return None
+    known: str = context.session._connection.state.setdefault(_PARTY, secrets.token_hex(8))
+    return known
 
 
 def level_of(context: Context) -> str | None:

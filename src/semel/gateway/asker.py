@@ -17,13 +17,18 @@ from mcp_types import (
     PROTOCOL_VERSION_META_KEY,
 )
 
+from semel.gateway import meta
+
 QUESTIONS = {"sampling/createMessage": "sampling", "elicitation/create": "elicitation", "roots/list": "roots"}
 """What a server of the handshake eras may ask its client, and the capability that the client must have said it has."""
 
 LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
-OF_THE_CONNECTION = (CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY)
-"""What such names in `_meta` say is said anew by whoever passes a request on."""
+_KEPT_BACK = (
+    *(CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY),
+    *("progressToken", meta.PARTY),
+)
+"""Of these names in `_meta`, what is to be said is said anew by the connection to the server."""
 
 
 class Way(Protocol):
@@ -44,6 +49,7 @@ class Asker:
 
     `modern` is false if it is of the handshake eras; `capabilities` is what it said of itself; `log_level` is the
     lowest level of log lines that it wants, None if it said none; `progress` is true if it wants to hear of progress.
+    `party` names the client, None if nobody knows whether another request is of the same one.
     `meta` is what of its `_meta` goes along.
     """
 
@@ -52,6 +58,7 @@ class Asker:
     capabilities: Mapping[str, Any] = field(default_factory=dict)
     log_level: str | None = None
     progress: bool = False
+    party: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -64,7 +71,8 @@ class Asker:
             capabilities=capabilities if isinstance(capabilities, dict) else {},
             log_level=level if level in LEVELS else None,
             progress="progressToken" in said,
-            meta={name: value for name, value in said.items() if name not in (*OF_THE_CONNECTION, "progressToken")},
+            party=said.get(meta.PARTY),
+            meta={name: value for name, value in said.items() if name not in _KEPT_BACK},
         )
 
     @property

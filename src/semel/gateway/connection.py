@@ -56,11 +56,12 @@ class Manner:
     """How a connection is opened.
 
     With a `handshake`, the server speaks a version in which it may ask its client; `capabilities` (JSON) is what it is
-    told that the client can be asked.
+    told that the client can be asked, and `party` is who that is.
     """
 
     handshake: bool = False
     capabilities: bytes = b"{}"
+    party: str = ""
 
 
 class Connection:
@@ -93,10 +94,8 @@ class Connection:
         self._listen_anew = asyncio.Event()
         self._level: str | None = None
         self.lost = False
-        self.tenant: Asker | None = None
-        """Whose request this connection is for, if it is for one at a time."""
-        self.askers: set[Asker] = set()
-        """Whose requests are under way."""
+        self._askers: dict[Asker, None] = {}
+        """Whose requests are under way, the newest last."""
         self._child = Child(name, place, self.lose) if isinstance(place, Command) else None
 
     async def __aenter__(self) -> Self:
@@ -172,7 +171,7 @@ class Connection:
         """Return what the server answered, as it came; `errand` tells what became of a request over HTTP."""
         ERRAND.set(errand)
         ASKER.set(asker)
-        self.askers.add(asker)
+        self._askers[asker] = None
 
         async def told(progress: float, total: float | None, message: str | None) -> None:
             said = {"progress": progress, "total": total, "message": message}
@@ -185,7 +184,7 @@ class Connection:
                 request, _AsItCame, progress_callback=told if asker.progress else None
             )
         finally:
-            self.askers.discard(asker)
+            del self._askers[asker]
         return answer.root
 
     async def set_level(self, asker: Asker) -> None:
@@ -230,7 +229,7 @@ class Connection:
 
     async def asked(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to a question of the server's, from whoever it is about."""
-        asker = ASKER.get() if ASKER.get().way is not None else self.tenant
+        asker = self._meant()
         if asker is None or not asker.takes(method):
             raise MCPError(types.INVALID_REQUEST, f"{QUESTIONS[method]} is not supported by the client of this request")
         try:
@@ -246,11 +245,19 @@ class Connection:
             kind = method.split("/")[1] if method.endswith("list_changed") else "resource"
             self._on_event(kind, getattr(event, "uri", ""))
         elif method in ("notifications/message", "notifications/elicitation/complete"):
-            asker = ASKER.get() if ASKER.get().way is not None else self.tenant
-            if asker is None and len(self.askers) == 1:  # of several, a pipe does not tell which is meant
-                asker = next(iter(self.askers))
+            asker = self._meant()
             if asker is not None:
                 asker.tell(method, params)
+
+    def _meant(self) -> Asker | None:
+        """Return whom the server means: whose request the SDK's context is of; on a pipe, the one client there is.
+
+        Of requests of several clients, a pipe does not tell which is meant.
+        """
+        if ASKER.get().way is not None:
+            return ASKER.get()
+        parties = {asker.party or str(id(asker)) for asker in self._askers}
+        return next(reversed(self._askers)) if len(parties) == 1 else None
 
     async def watch(self, uris: frozenset[str]) -> None:
         """Hear of changes of these resources from now on, and of no others; best effort."""

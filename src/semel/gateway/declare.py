@@ -114,7 +114,7 @@ def tool(
             effect=_checked_effect(effect),
             timeout_s=_checked_timeout(timeout_s),
             serialize_by=_checked_parameter(marked, serialize_by),
-            reconcile=_checked_hook(marked, reconcile, effect),
+            reconcile=None if reconcile is None else checked_hook(marked, reconcile, effect),
         )
         setattr(marked, _MARK, declaration)
         return marked
@@ -167,17 +167,20 @@ def _checked_parameter(function: Callable[..., Any], serialize_by: str | None) -
     return serialize_by
 
 
-def _checked_hook(
-    function: Callable[..., Any], hook: Callable[..., Any] | None, effect: str
-) -> Callable[..., Any] | None:
-    if hook is None:
-        return None
+def checked_hook(
+    function: Callable[..., Any], hook: Callable[..., Any], effect: str = Effect.ONCE, *, place: str = "@tool"
+) -> Callable[..., Any]:
+    """Return the reconcile hook of a tool's function; `place` is what was given it.
+
+    Raises:
+        TargetError: it cannot be asked, or never would be.
+    """
     if not inspect.isroutine(hook):
-        raise TargetError(f"@tool(reconcile={hook!r}): a reconcile hook is a function, and this is none")
+        raise TargetError(f"{place}(reconcile={hook!r}): a reconcile hook is a function, and this is none")
     if effect != Effect.ONCE:
         raise TargetError(
-            f"@tool(effect={effect!r}, reconcile={hook.__name__}): only a call of a once tool is ever in doubt, so the "
-            "hook would never be asked: leave it out"
+            f"{place}(effect={effect!r}, reconcile={hook.__name__}): only a call of a once tool is ever in doubt, so "
+            "the hook would never be asked: leave it out"
         )
     there = inspect.signature(function).parameters
     for name, parameter in inspect.signature(hook).parameters.items():
@@ -185,11 +188,12 @@ def _checked_hook(
             continue
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
             raise TargetError(
-                f"@tool(reconcile={hook.__name__}): a hook is given its arguments by name, and cannot be given {name!r}"
+                f"{place}(reconcile={hook.__name__}): a hook is given its arguments by name, and cannot be given "
+                f"{name!r}"
             )
         if name not in there:
             raise TargetError(
-                f"@tool(reconcile={hook.__name__}): the hook takes {name!r}, and {function.__name__} has no such "
+                f"{place}(reconcile={hook.__name__}): the hook takes {name!r}, and {function.__name__} has no such "
                 f"parameter; it has: {', '.join(there) or 'none'}"
             )
     return hook

@@ -26,6 +26,7 @@ from semel.gateway.fastpath import FastPath
 from semel.gateway.heads import BoundedHeads
 from semel.gateway.hosts import KnownHosts
 from semel.gateway.listening import bind
+from semel.gateway.sessions import Sessions
 
 BODY_BYTES_MAX = 64 * 2**20
 """One request; so much more than the arguments may have that a request over their limit is told so by its caller's
@@ -45,14 +46,22 @@ def make_app(
     leaving: Callable[[], bool] = lambda: False,
     routes: Sequence[BaseRoute] = (),
     hosts: Collection[str] = (),
+    sessions: Sessions | None = None,
 ) -> Starlette:
     """Return the ASGI app of a node: /mcp, /healthz, /readyz and `routes`.
 
     It answers to the loopback names, to IP addresses, to this machine's name, and to `hosts`. While it is `leaving`,
     each answer is the last on its connection.
-    Each request stands for itself, in the older protocol versions too: no session ties a client to this node.
+    What belongs to no session stands for itself; `sessions` knows the others, on this node alone if it is not given.
     """
-    sessions = StreamableHTTPSessionManager(server, stateless=True, max_request_body_size=BODY_BYTES_MAX)
+    manager = StreamableHTTPSessionManager(server, stateless=True, max_request_body_size=BODY_BYTES_MAX)
+    front = Sessions() if sessions is None else sessions
+
+    @asynccontextmanager
+    async def running(_app: Starlette) -> AsyncIterator[None]:
+        alone = StreamableHTTPASGIApp(manager)
+        async with manager.run(), front.run(server, alone, body_bytes_max=BODY_BYTES_MAX):
+            yield
 
     async def healthz(_request: Request) -> JSONResponse:
         return JSONResponse({"status": "ok"})
@@ -65,7 +74,7 @@ def make_app(
 
     return Starlette(
         routes=[
-            Route("/mcp", StreamableHTTPASGIApp(sessions)),
+            Route("/mcp", front),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             *routes,
@@ -75,7 +84,7 @@ def make_app(
             Middleware(KnownHosts, names=[*hosts, socket.gethostname()]),
             Middleware(FastPath, server=server),  # the last, so that nothing is passed by that would keep a request out
         ],
-        lifespan=lambda _app: sessions.run(),
+        lifespan=running,
     )
 
 

@@ -102,6 +102,8 @@ class LoopThread:
         """Cancel what runs and end the thread; return False if something there does not stop in time."""
         self._loop.call_soon_threadsafe(self._stopping.set)
         ended, _ = await asyncio.wait([asyncio.wrap_future(self._ended)], timeout=timeout_s)
+        if ended:
+            self._thread.join()  # it has nothing left to do
         return bool(ended)
 
     def _run(self) -> None:

@@ -1,6 +1,9 @@
-"""The names that semel uses in MCP's `_meta`: what it reads, what it adds, and nothing else."""
+"""The names that semel uses in MCP, most of them in `_meta`: what it reads, what it adds, and nothing else."""
 
 from typing import Final
+
+EXTENSION: Final = "dev.semel/once"
+"""Not in `_meta` but among a server's extensions: its author has put semel into it."""
 
 KEY: Final = "dev.semel/idempotency-key"
 """On a request: names the call. On an answer: the same, also where the node made it."""
@@ -10,6 +13,10 @@ KEY_MADE: Final = "dev.semel/key-made"
 
 CALLER: Final = "dev.semel/caller"
 """On a request: who asks; the same key of two callers names two calls."""
+
+PARTY: Final = "dev.semel/party"
+"""On a call in the log whose client can be asked: names that client, so that what a server asks or says on a shared
+pipe in the course of several calls is known to be for the one client of all of them."""
 
 HELD: Final = "dev.semel/held"
 """On an answer that only asks to be asked again: the error that it stands for, as error data have it, with its text."""

@@ -7,20 +7,21 @@ import functools
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import anyio.to_thread
 from mcp import MCPError
 from mcp.server import Server
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
-from mcp.types import ToolAnnotations
+from mcp.types import CallToolResult, ToolAnnotations
 
 from semel.core.call import Effect
 from semel.errors import TargetError
 from semel.gateway import meta
-from semel.gateway.declare import Declaration, declaration_of
+from semel.gateway.declare import Declaration, checked_hook, declaration_of
 from semel.gateway.results import described
 from semel.gateway.servers import Hook, InProcess
 
@@ -62,7 +63,7 @@ def serve_functions(functions: Sequence[Callable[..., Any]], *, name: str, place
         except Exception as error:  # the SDK raises of many kinds for a signature that has no schema
             raise TargetError(f"{place}: no schema can be made of {function.__qualname__}: {error}") from error
         if declared.reconcile is not None:
-            hooks[declared.name] = _hook(Tool.from_function(function, name=declared.name), declared.reconcile, place)
+            hooks[declared.name] = hook_of(Tool.from_function(function, name=declared.name), declared.reconcile, place)
     return InProcess(server._lowlevel_server, hooks)  # the name is as in `server_of`
 
 
@@ -84,7 +85,7 @@ def _add(server: MCPServer[Any], function: Callable[..., Any], declared: Declara
     )
 
 
-def _hook(tool: Tool, function: Callable[..., Any], place: str) -> Hook:
+def hook_of(tool: Tool, function: Callable[..., Any], place: str) -> Hook:
     """Return a hook that takes the arguments that the tool takes, and gives what it would have given, or None.
 
     `tool` lends its types: what the hook is given and what it gives are made of JSON, and into JSON, as for the tool.
@@ -110,6 +111,48 @@ def _hook(tool: Tool, function: Callable[..., Any], place: str) -> Hook:
         if known is None:
             return None
         return tool.fn_metadata.convert_result(known).model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    return ask
+
+
+def hooks_of(server: object, given: Mapping[str, Callable[..., Any]], *, place: str) -> dict[str, Hook]:
+    """Return the reconcile hooks of a server's tools by their names; `place` is what was given them.
+
+    A hook of an MCPServer's tool returns what the tool's function would have; one of a low-level server's, the
+    CallToolResult.
+
+    Raises:
+        TargetError: one of them cannot be asked.
+    """
+    hooks: dict[str, Hook] = {}
+    for name, function in given.items():
+        if not isinstance(server, MCPServer):
+            hooks[name] = _plain_hook(checked_hook(function, function, place=place))
+            continue
+        tool = server._tool_manager.get_tool(name)  # the server itself has no public name for it
+        if tool is None:
+            there = ", ".join(each.name for each in server._tool_manager.list_tools()) or "none"
+            raise TargetError(f"{place}(reconcile=…): the server has no tool {name!r}; it has: {there}")
+        hooks[name] = hook_of(tool, checked_hook(tool.fn, function, place=place), place)
+    return hooks
+
+
+def _plain_hook(function: Callable[..., Any]) -> Hook:
+    """Return a hook that takes the arguments as they came, and gives a CallToolResult, or None."""
+    parameters = inspect.signature(function).parameters.values()
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    names = {parameter.name for parameter in parameters}
+
+    async def ask(arguments: dict[str, Any]) -> dict[str, Any] | None:
+        call = functools.partial(function, **{n: value for n, value in arguments.items() if takes_all or n in names})
+        known = await anyio.to_thread.run_sync(call) if not inspect.iscoroutinefunction(function) else call()
+        if inspect.isawaitable(known):
+            known = await known
+        if known is None:
+            return None
+        if not isinstance(known, CallToolResult):
+            raise TypeError(f"{function.__name__} gave {type(known).__name__}, and must give a CallToolResult or None")
+        return known.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     return ask
 

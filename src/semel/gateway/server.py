@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from mcp import MCPError, types
 from mcp.server import NotificationOptions, Server
+from mcp.server.caching import CACHEABLE_METHODS, CacheHint
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from mcp_types.methods import is_input_required
 
@@ -164,6 +165,7 @@ def make_door(
         "semel",
         version=version("semel"),
         instructions=instructions,
+        cache_hints=dict.fromkeys(CACHEABLE_METHODS, CacheHint()),  # for what servers of the handshake eras give
         get_tool_input_schema=door.input_schema,
         on_list_tools=list_tools,
         on_call_tool=call_tool,

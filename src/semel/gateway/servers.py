@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 
 from mcp.server import Server
 
+from semel.errors import TargetError
+from semel.gateway import meta
 from semel.gateway.overrides import Override
 
 Hook = Callable[[dict[str, Any]], Awaitable[dict[str, Any] | None]]
@@ -15,10 +17,21 @@ Hook = Callable[[dict[str, Any]], Awaitable[dict[str, Any] | None]]
 
 @dataclass(frozen=True, slots=True)
 class InProcess:
-    """An MCP server object of this process, and the reconcile hooks of its tools by their names."""
+    """An MCP server object of this process, and the reconcile hooks of its tools by their names.
+
+    Raises:
+        TargetError: it has semel in it already; a call would wait for itself.
+    """
 
     server: Server[Any]
     hooks: Mapping[str, Hook] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if meta.EXTENSION in self.server.extensions:
+            raise TargetError(
+                f"the server {self.server.name!r} runs its calls once by itself, for it has Semel in it: start it as "
+                "any other server, or take Semel out"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

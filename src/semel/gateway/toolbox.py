@@ -28,6 +28,7 @@ from semel.gateway.hooks import Unasked, ask_upstream
 from semel.gateway.loopthread import LoopThread
 from semel.gateway.passing import Passing
 from semel.gateway.results import described, ended, failed, not_begun
+from semel.gateway.runningloop import RunningLoop
 from semel.gateway.servers import InProcess
 from semel.gateway.target import Target
 from semel.gateway.upstream import ConnectionGone, Dismissed
@@ -90,10 +91,12 @@ class McpToolbox:
     ("tools", "prompts", "resources", or "resource"), and the resource's URI.
     """
 
-    def __init__(self, target: Target, limits: Limits | None = None) -> None:
+    def __init__(
+        self, target: Target, limits: Limits | None = None, thread: LoopThread | RunningLoop | None = None
+    ) -> None:
         self._target = target
         self._limits = limits or Limits()
-        self._thread = LoopThread("semel-tools")
+        self._thread = thread or LoopThread("semel-tools")
         self._fleet = Fleet(lambda kind, uri: self.on_event(kind, uri))
         self._passing = Passing(self._fleet)
         self._runs: dict[CallId, _Run] = {}

@@ -18,7 +18,7 @@ from semel.errors import UpstreamError
 from semel.gateway.asker import QUESTIONS, Asker
 from semel.gateway.connection import Connection, Manner
 from semel.gateway.courier import Errand
-from semel.gateway.servers import Command, InProcess, Place
+from semel.gateway.servers import InProcess, Place
 from semel.gateway.spares import Spares
 
 _log = logging.getLogger(__name__)
@@ -181,8 +181,12 @@ class Upstream:
     async def watch(self, uris: frozenset[str]) -> None:
         """Hear of changes of these resources from now on, and of no others."""
         self._watched = uris
+        connections = self._spares.connections()
         if self._connection is not None and self._up.is_set():
-            await self._connection.watch(uris)
+            connections.append(self._connection)
+        for connection in connections:
+            with contextlib.suppress(MCPError, ValidationError):
+                await connection.watch(uris)
 
     def dismiss(self) -> None:
         """Let the calls under way go on, and those that wait for the server look for another."""
@@ -256,30 +260,25 @@ class Upstream:
             return
         async with AsyncExitStack() as stack:
             try:
-                spare = await stack.enter_async_context(self._spares.lease(manner))
+                spare = await stack.enter_async_context(self._spares.lease(manner, once=asker.party is None))
                 await spare.set_level(asker)
+                await spare.watch(self._watched)
             except Exception as error:  # as manifold as servers are; nothing has been asked for yet
                 self._modern_only |= isinstance(error, MCPError) and error.code == types.UNSUPPORTED_PROTOCOL_VERSION
                 raise _NotOpened(_line(error)) from error
-            spare.tenant = asker
-            try:
-                yield spare
-            finally:
-                spare.tenant = None
+            yield spare
 
     def _manner_for(self, shared: Connection, asker: Asker) -> Manner | None:
         """Return how a connection for this asker alone must be opened, None if the one for all serves it.
 
-        Who can be asked in the middle of a request (by a server of the handshake eras) needs one, and on a pipe so does
-        who wants log lines, since nothing there says whose they are.
+        Who can be asked in the middle of a request (by a server of the handshake eras) needs one.
         """
         asks = asker.can_be_asked and not (asker.modern and shared.modern)
         if asks and not self._modern_only:
             capabilities = {name: asker.capabilities.get(name) for name in QUESTIONS.values()}
             said = {name: value for name, value in capabilities.items() if value is not None}
-            return Manner(handshake=True, capabilities=msgspec.json.encode(said, order="deterministic"))
-        if isinstance(self.place, Command) and asker.log_level is not None and self.offers.logging is not None:
-            return Manner(handshake=not shared.modern)
+            party = asker.party or f"request {id(asker)}"
+            return Manner(True, msgspec.json.encode(said, order="deterministic"), party)
         return None
 
     async def _fate(self, connection: Connection, errand: Errand, error: MCPError) -> Exception:

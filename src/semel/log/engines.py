@@ -28,7 +28,21 @@ async def open_log(url: str, folder: Path | None = None) -> Log:
         case "etcd":
             return await EtcdLog.open(EtcdAddress.parse(url), folder)
         case _:
-            raise UsageError(f"{url!r} names no log; a log is one of {SCHEMES}")
+            raise _unknown(url)
+
+
+def check_url(url: str) -> None:
+    """Raise UsageError if `url` names no engine, or no place; nothing is opened."""
+    scheme, colon, place = url.partition(":")
+    match scheme.lower() if colon else "":
+        case "memory":
+            _memory(place, url)
+        case "sqlite":
+            _file(place, url)
+        case "etcd":
+            EtcdAddress.parse(url)
+        case _:
+            raise _unknown(url)
 
 
 def shown(url: str) -> str:
@@ -40,6 +54,10 @@ def hosts_of(url: str) -> list[str]:
     """Return the hosts that the URL of a log names; none if it names a place on this machine."""
     endpoints = EtcdAddress.parse(url).endpoints if url.lower().startswith("etcd:") else ()
     return [endpoint.rpartition(":")[0].strip("[]") for endpoint in endpoints]
+
+
+def _unknown(url: str) -> UsageError:
+    return UsageError(f"{url!r} names no log; a log is one of {SCHEMES}")
 
 
 def _memory(place: str, url: str) -> MemoryLog:

@@ -42,8 +42,8 @@ class Answered(msgspec.Struct, frozen=True, tag="answered"):
     """An answer: a result, or an error as JSON-RPC has it."""
 
     key: str
-    result: msgspec.Raw | None = None
-    error: msgspec.Raw | None = None
+    result: dict[str, Any] | None = None  # not Raw: msgspec reads no Raw that may also be null
+    error: dict[str, Any] | None = None
 
 
 class Withdrawn(msgspec.Struct, frozen=True, tag="withdrawn"):
@@ -182,13 +182,8 @@ class Asides:
     ) -> None:
         """Answer a question; an answer to one that is not open any more changes nothing."""
         if not self._take_answer(key, result, error):
-            encode = msgspec.json.encode
             self._broadcast(
-                Answered(
-                    key,
-                    None if result is None else msgspec.Raw(encode(result)),
-                    None if error is None else msgspec.Raw(encode(error)),
-                )
+                Answered(key, None if result is None else dict(result), None if error is None else dict(error))
             )
 
     def cancel(self, call: CallId) -> None:
@@ -261,9 +256,7 @@ class Asides:
                 self._put(aside, Question(message.key, message.method, msgspec.json.decode(message.params), self))
                 self._bound()
             case Answered():
-                decode = msgspec.json.decode
-                result = None if message.result is None else decode(message.result)
-                self._take_answer(message.key, result, None if message.error is None else decode(message.error))
+                self._take_answer(message.key, message.result, message.error)
             case Withdrawn():
                 self._withdraw(message.call, message.key)
             case Stop():

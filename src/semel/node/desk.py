@@ -57,7 +57,7 @@ class Desk:
         Raises:
             Busy: the arguments of those who wait are as many bytes as may be held.
         """
-        size_bytes = len(call.arguments)
+        size_bytes = call.payload_bytes
         if self._held_bytes and self._held_bytes + size_bytes > self._limits.in_flight_bytes_max:
             raise Busy(
                 f"{self._me.name} holds {self._held_bytes:,} bytes of arguments of unanswered calls, about as many as "

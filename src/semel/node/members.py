@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,6 +21,13 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     at_s: float
     durable: int = 0
     """The position up to which its replica is on the disk, if the log asks for that."""
+
+
+class Home(NamedTuple):
+    """Where a node is reached, and whether nothing says that it is gone."""
+
+    url: str
+    alive: bool
 
 
 def decode_beats(seen: Mapping[str, bytes]) -> dict[str, Beat]:

@@ -23,21 +23,22 @@ from semel.errors import ReplicaError
 
 APPLICATION_ID = 0x53454D52
 """`SEMR` in the file's header tells a replica from any other SQLite file."""
-FORMAT = 1
+FORMAT = 2
+"""2 has the rounds of calls. What is older is refused: it can be made anew, and there is no release that wrote it."""
 WAL_KEPT_BYTES = 16 * 2**20
 """The write-ahead file is cut to this size when it begins anew: an installed snapshot goes through it as a whole, and
 would hold as much of the disk again for as long as the node runs."""
 
 _SCHEMA = """
 CREATE TABLE calls (
-    execution_id INTEGER PRIMARY KEY, caller TEXT NOT NULL, key TEXT NOT NULL, tool TEXT NOT NULL, arguments TEXT,
-    digest TEXT NOT NULL, request TEXT NOT NULL, client TEXT NOT NULL, effect TEXT NOT NULL, timeout_s REAL NOT NULL,
-    lane TEXT, intents TEXT NOT NULL, position INTEGER NOT NULL, term INTEGER NOT NULL, attempt INTEGER NOT NULL,
-    executor TEXT NOT NULL, incarnation TEXT NOT NULL, outcome TEXT NOT NULL, timestamp_ms INTEGER NOT NULL,
-    clock_ms INTEGER NOT NULL, result TEXT, duration_ms REAL, reason TEXT, forgotten INTEGER NOT NULL,
-    reconciled INTEGER NOT NULL
+    execution_id INTEGER PRIMARY KEY, caller TEXT NOT NULL, key TEXT NOT NULL, round INTEGER NOT NULL,
+    tool TEXT NOT NULL, arguments TEXT, meta TEXT NOT NULL, answers TEXT, digest TEXT NOT NULL, request TEXT NOT NULL,
+    client TEXT NOT NULL, effect TEXT NOT NULL, timeout_s REAL NOT NULL, lane TEXT, intents TEXT NOT NULL,
+    position INTEGER NOT NULL, term INTEGER NOT NULL, attempt INTEGER NOT NULL, executor TEXT NOT NULL,
+    incarnation TEXT NOT NULL, outcome TEXT NOT NULL, timestamp_ms INTEGER NOT NULL, clock_ms INTEGER NOT NULL,
+    result TEXT, duration_ms REAL, reason TEXT, forgotten INTEGER NOT NULL, reconciled INTEGER NOT NULL
 );
-CREATE UNIQUE INDEX calls_by_key ON calls (caller, key);
+CREATE UNIQUE INDEX calls_by_key ON calls (caller, key, round);
 CREATE INDEX calls_by_tool ON calls (tool, execution_id);
 CREATE INDEX calls_by_time ON calls (timestamp_ms);
 CREATE INDEX calls_by_clock ON calls (clock_ms) WHERE NOT forgotten;
@@ -52,19 +53,36 @@ CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), totals TEXT NOT NUL
 """
 
 COLUMNS = (
-    "execution_id, caller, key, tool, arguments, digest, request, client, effect, timeout_s, lane, intents, position, "
-    "term, attempt, executor, incarnation, outcome, timestamp_ms, clock_ms, result, duration_ms, reason, forgotten, "
-    "reconciled"
+    "execution_id, caller, key, round, tool, arguments, meta, answers, digest, request, client, effect, timeout_s, "
+    "lane, intents, position, term, attempt, executor, incarnation, outcome, timestamp_ms, clock_ms, result, "
+    "duration_ms, reason, forgotten, reconciled"
 )
 
 _KEEP = f"""
-INSERT INTO calls ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+INSERT INTO calls ({COLUMNS}) VALUES ({", ".join("?" * 28)})
 ON CONFLICT (execution_id) DO UPDATE SET intents = excluded.intents, position = excluded.position,
     term = excluded.term, attempt = excluded.attempt, executor = excluded.executor,
     incarnation = excluded.incarnation, outcome = excluded.outcome, clock_ms = excluded.clock_ms,
     result = excluded.result, duration_ms = excluded.duration_ms, reason = excluded.reason,
     reconciled = excluded.reconciled
 """
+
+
+_LATER_OPEN_OR_YOUNG = """
+SELECT 1 FROM calls AS later WHERE later.caller = calls.caller AND later.key = calls.key AND later.round > calls.round
+    AND (later.outcome IN ('running', 'in_doubt') OR later.clock_ms >= :before_ms)
+"""
+
+
+def check_format(path: Path, version: int) -> None:
+    """Raise a ReplicaError if the replica, snapshot or backup at `path` is of a format that this semel cannot read."""
+    if version > FORMAT:
+        raise ReplicaError(f"{path} has format {version}, newer than {FORMAT}: upgrade semel on this node")
+    if version < FORMAT:
+        raise ReplicaError(
+            f"{path} has format {version}, older than {FORMAT}, and was not touched: a node's replica may be moved "
+            "away, and is made anew from the log or a peer's"
+        )
 
 
 def digest_of_entry(data: bytes) -> str:
@@ -93,8 +111,8 @@ class Replica:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if tables and application != APPLICATION_ID:
             raise ReplicaError(f"{self.path} is not a replica of semel: move it away; it was not touched")
-        if version > FORMAT:
-            raise ReplicaError(f"{self.path} has format {version}, newer than {FORMAT}: upgrade semel on this node")
+        if tables:
+            check_format(self.path, version)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
@@ -167,9 +185,9 @@ class Replica:
 
     def find(self, call: CallId) -> Record | None:
         """Return the record of a call, if it is remembered."""
-        query = f"SELECT {COLUMNS} FROM calls WHERE caller = ? AND key = ?"
+        query = f"SELECT {COLUMNS} FROM calls WHERE caller = ? AND key = ? AND round = ?"
         with self._guard():
-            row = self._connection.execute(query, (call.caller, call.key)).fetchone()
+            row = self._connection.execute(query, (call.caller, call.key, call.round)).fetchone()
         return record_of(row) if row else None
 
     def keep(self, record: Record) -> None:
@@ -191,15 +209,22 @@ class Replica:
             self._connection.execute("INSERT OR REPLACE INTO evidence VALUES (?,?,?,?,?,?)", row)
 
     def forget(self, results_before_ms: int, keys_before_ms: int) -> None:
-        """Of calls that ended before the one time on the log's clock drop the payloads, before the other all."""
-        ended = "outcome NOT IN ('running', 'in_doubt')"
+        """Of calls that ended before the one time on the log's clock drop the payloads, before the other all.
+
+        A call ended when its last round did.
+        """
+        ended = f"outcome NOT IN ('running', 'in_doubt') AND NOT EXISTS ({_LATER_OPEN_OR_YOUNG})"
         with self._guard():
+            before_ms = max(results_before_ms, keys_before_ms)
             self._connection.execute(
-                "UPDATE calls SET arguments = 'null', result = NULL, forgotten = 1 "
-                f"WHERE clock_ms < ? AND NOT forgotten AND {ended}",
-                (max(results_before_ms, keys_before_ms),),
+                "UPDATE calls SET arguments = 'null', meta = '{}', answers = NULL, result = NULL, forgotten = 1 "
+                f"WHERE clock_ms < :before_ms AND NOT forgotten AND {ended}",
+                {"before_ms": before_ms},
             )
-            self._connection.execute("DELETE FROM calls WHERE clock_ms < ? AND forgotten", (keys_before_ms,))
+            self._connection.execute(
+                f"DELETE FROM calls WHERE clock_ms < :before_ms AND forgotten AND {ended}",
+                {"before_ms": keys_before_ms},
+            )
 
     def open_records(self) -> list[Record]:
         """Return the records of all calls without an outcome."""
@@ -213,8 +238,11 @@ def _row_of(record: Record) -> tuple[Any, ...]:
         record.execution_id,
         record.id.caller,
         record.id.key,
+        record.id.round,
         record.tool,
         bytes(record.arguments).decode(),
+        bytes(record.meta).decode(),
+        None if record.answers is None else bytes(record.answers).decode(),
         record.digest,
         record.request,
         record.client,
@@ -241,14 +269,16 @@ def _row_of(record: Record) -> tuple[Any, ...]:
 def record_of(row: tuple[Any, ...]) -> Record:
     """Return the record that a row of `COLUMNS` holds."""
     (
-        execution_id, caller, key, tool, arguments, digest, request, client, effect, timeout_s, lane, intents, position,
-        term, attempt, executor, incarnation, outcome, timestamp_ms, clock_ms, result, duration_ms, reason, forgotten,
-        reconciled,
+        execution_id, caller, key, round_, tool, arguments, meta, answers, digest, request, client, effect, timeout_s,
+        lane, intents, position, term, attempt, executor, incarnation, outcome, timestamp_ms, clock_ms, result,
+        duration_ms, reason, forgotten, reconciled,
     ) = row  # fmt: skip
     return Record(
-        id=CallId(caller, key),
+        id=CallId(caller, key, round_),
         tool=tool,
         arguments=msgspec.Raw(arguments.encode()),
+        meta=msgspec.Raw(meta.encode()),
+        answers=None if answers is None else msgspec.Raw(answers.encode()),
         digest=digest,
         request=request,
         client=client,

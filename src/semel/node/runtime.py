@@ -68,7 +68,7 @@ from semel.node.catchup import CatchUp, Fetch
 from semel.node.desk import Desk
 from semel.node.fit import check_fit
 from semel.node.insisting import Troubles, insist
-from semel.node.members import Beat, Members
+from semel.node.members import Beat, Home, Members
 from semel.node.peers import Peers
 from semel.node.reach import Reach
 from semel.node.replica import Replica, digest_of_entry
@@ -301,6 +301,18 @@ class Runtime:
         """Return how the cluster stands as this node has read it; the shape of `semel status --json`."""
         view = View(self._beat(), self._members, self.reach, len(self._desk), self.readiness(), self._remarks())
         return cluster_status(self._decider, view, now())
+
+    def home_of(self, name: str) -> Home | None:
+        """Return where the node of that name was last seen, whatever its incarnation; None if there is no such node.
+
+        Raises:
+            LogUnavailable: this node has not seen the others yet.
+        """
+        beats = self._members.beats
+        if not beats:
+            raise LogUnavailable("this node has not seen the others yet")
+        beat = beats.get(name)
+        return None if beat is None else Home(beat.url, self._decider.alive(NodeId(name, beat.incarnation), now()))
 
     def _remarks(self) -> list[str]:
         held = self._trimmer.held if self._decider.leads else None

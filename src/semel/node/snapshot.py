@@ -18,7 +18,7 @@ import msgspec
 from semel.core.ledger import Totals
 from semel.disk import sync
 from semel.errors import ReplicaError
-from semel.node.replica import APPLICATION_ID, FORMAT
+from semel.node.replica import APPLICATION_ID, check_format
 
 KEPT_S = 30.0
 """So long a snapshot is given to all who ask, so that many who come at once cost one copy. The log is not trimmed
@@ -68,7 +68,7 @@ class Snapshot:
         """Read what the file at `path` stands for, and check that it is whole.
 
         Raises:
-            ReplicaError: it is no snapshot, or damaged, or of a newer semel.
+            ReplicaError: it is no snapshot, or damaged, or of another format.
         """
         try:
             with path.open("rb") as file:
@@ -85,7 +85,7 @@ class Snapshot:
 
 
 def _check_kind(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise a ReplicaError for a file that is no replica, or of a newer semel."""
+    """Raise a ReplicaError for a file that is no replica, or of another format."""
     try:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -93,8 +93,7 @@ def _check_kind(connection: sqlite3.Connection, path: Path) -> None:
         raise ReplicaError(f"{path} is no replica or backup of semel: {error}") from error
     if application != APPLICATION_ID:
         raise ReplicaError(f"{path} is no replica or backup of semel")
-    if version > FORMAT:
-        raise ReplicaError(f"{path} has format {version}, newer than {FORMAT}: upgrade semel on this node")
+    check_format(path, version)
 
 
 class Shelf:

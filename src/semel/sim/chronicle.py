@@ -1,21 +1,21 @@
 """The judge's own reading of the log: reigns and the lives of calls, by the rules of the design, not the core's code.
 
 A call has a life from its first valid intent (or its read) until its key is forgotten; then the key is new again.
+Each round of a call has a life of its own, and all of them end together.
 """
 
+import json
 from dataclasses import dataclass, field
 
-from semel.core.call import CallId, Effect, NodeId, Status
+from semel.core.call import Call, CallId, Effect, NodeId, Status
 from semel.core.entry import Doubted, Elected, Entry, Forgot, Founded, Intent, Outcome, Read, Resigned
 
 
 @dataclass(slots=True)
 class Life:
-    """One call in the log. Positions are None for what has not come to pass."""
+    """One call in the log, or one round of it. Positions are None for what has not come to pass."""
 
-    id: CallId
-    digest: str
-    request: str
+    call: Call
     effect: Effect
     clock_ms: int
     """When it came to stand as it does, by the log's clock."""
@@ -27,6 +27,21 @@ class Life:
     """Where its result was forgotten, or its key at once."""
     ended: int | None = None
     """Where its key was forgotten."""
+
+    @property
+    def id(self) -> CallId:
+        """What it is the life of."""
+        return self.call.id
+
+    @property
+    def digest(self) -> str:
+        """What the call was begun with."""
+        return self.call.digest
+
+    @property
+    def request(self) -> str:
+        """The request that began it."""
+        return self.call.request
 
 
 class Chronicle:
@@ -59,6 +74,30 @@ class Chronicle:
         """Return all lives of a key, oldest first."""
         return self._by_key.get(call, [])
 
+    def asked_for(self, call: Call, position: int) -> list[Life]:
+        """Return the lives of the round before that had asked for this one up to a position; forgotten ones, too."""
+        lives = self.lives_of(call.id.before)
+        return [it for it in lives if it.outcome is not None and it.outcome <= position and self._asks_for(it, call)]
+
+    def _asks_for(self, life: Life, call: Call) -> bool:
+        """Return whether the outcome of a round asks for the one that this call is: same tool, arguments, state."""
+        assert life.outcome is not None
+        entry = self.entries[life.outcome - 1]
+        assert isinstance(entry, Outcome | Read)
+        if entry.status is not Status.INPUT_REQUIRED or call.answers is None:
+            return False
+        asked, brought = json.loads(bytes(entry.result)), json.loads(bytes(call.answers))
+        one, other = ((it.tool, json.loads(bytes(it.arguments))) for it in (life.call, call))
+        return one == other and bool(asked.get("requestState") == brought.get("requestState"))
+
+    def _may_begin(self, call: Call) -> bool:
+        if call.id.round == 1:
+            return True
+        life = self._now.get(call.id.before)
+        if life is None or life.outcome is None or life.forgotten is not None:
+            return False
+        return self._asks_for(life, call)
+
     def _reign_after(self, entry: Entry) -> tuple[NodeId, int] | None:
         reign = self.reigns[-1]
         match entry:
@@ -80,9 +119,8 @@ class Chronicle:
             case Intent():
                 self._intent(position, entry)
             case Read():
-                if entry.call.id not in self._now:
-                    call = entry.call
-                    life = self._bear(Life(call.id, call.digest, call.request, Effect.READ, self._clock_ms, position))
+                if entry.call.id not in self._now and self._may_begin(entry.call):
+                    life = self._bear(Life(entry.call, Effect.READ, self._clock_ms, position))
                     life.outcome = position
             case Outcome():
                 life_of = self.by_intent.get(entry.intent)
@@ -108,8 +146,9 @@ class Chronicle:
             return
         life = self._now.get(entry.call.id)
         if life is None:
-            call = entry.call
-            life = self._bear(Life(call.id, call.digest, call.request, entry.effect, self._clock_ms, position))
+            if not self._may_begin(entry.call):
+                return
+            life = self._bear(Life(entry.call, entry.effect, self._clock_ms, position))
         elif life.effect is Effect.ONCE or life.outcome is not None or life.digest != entry.call.digest:
             return
         life.intents.append(position)
@@ -125,14 +164,16 @@ class Chronicle:
 
     def _forget(self, position: int, entry: Forgot) -> None:
         self._clock_ms = max(self._clock_ms, min(entry.at_ms, self._clock_ms + entry.step_ms))
+        last = {(life.id.caller, life.id.key): life for life in sorted(self._now.values(), key=lambda it: it.id.round)}
         for life in list(self._now.values()):
-            if life.outcome is None:
+            end = last[life.id.caller, life.id.key]
+            if end.outcome is None:
                 continue
-            if life.clock_ms < self._clock_ms - entry.key_retention_ms:
+            if end.clock_ms < self._clock_ms - entry.key_retention_ms:
                 life.ended = position
                 life.forgotten = life.forgotten or position
                 del self._now[life.id]
-            elif life.clock_ms < self._clock_ms - entry.result_retention_ms:
+            elif end.clock_ms < self._clock_ms - entry.result_retention_ms:
                 life.forgotten = life.forgotten or position
 
     def status_of(self, life: Life) -> Status | None:

@@ -46,6 +46,10 @@ class Fault(enum.StrEnum):
     CLIENT_HEDGED = "client asks two nodes at once"
     CLIENT_LEFT = "client gone before its answer"
     KEY_REUSED = "key reused for another call"
+    TOOL_ASKS = "tool asks for more input"
+    ROUND_AGAIN = "client asks for an earlier round again"
+    ROUND_LEFT = "client gone between two rounds"
+    ROUND_FORGED = "round forged"
 
 
 class Climate:

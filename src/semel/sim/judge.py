@@ -4,6 +4,7 @@ It believes the tools' own book, the bytes in the log with their times of commit
 core under test it believes nothing but the ledgers that it is to compare. What a check does not cover, it says.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
@@ -11,9 +12,10 @@ import msgspec
 
 from semel.core.call import CallId, Effect, NodeId, Record, Status
 from semel.core.entry import Doubted, Elected, Intent, Outcome, Read
-from semel.errors import Busy, KeyReused, KeyStale, NoLeader, Undecided
+from semel.errors import BadTicket, Busy, KeyReused, KeyStale, NoLeader, Undecided
 from semel.sim.chronicle import Chronicle, Life
 from semel.sim.history import Asked, Checkpoint, Question, Start
+from semel.sim.told import name_of
 from semel.sim.toolbox import TOOLS
 from semel.sim.world import Run
 
@@ -65,6 +67,13 @@ def once_is_at_most_once(run: Run, chronicle: Chronicle) -> Iterator[str]:
             if place in seen:
                 yield f"{_text(start)} a second time, first at {seen[place].at_s:.4f}"
             seen[place] = start
+
+
+def rounds_were_asked_for(run: Run, chronicle: Chronicle) -> Iterator[str]:
+    """A round after the first starts only where its node had read that the one before it asked for just that round."""
+    for start in run.history.starts:
+        if start.call.id.round != 1 and not chronicle.asked_for(start.call, start.folded):
+            yield f"{_text(start)}, which no round before it asked for"
 
 
 def lanes_hold(run: Run, _: Chronicle) -> Iterator[str]:
@@ -309,6 +318,24 @@ def refusals_are_true(run: Run, chronicle: Chronicle) -> Iterator[str]:
             yield f"{_told(asked)}, which nobody can know"
 
 
+def tickets_are_bad(run: Run, chronicle: Chronicle) -> Iterator[str]:
+    """In real time: a round is refused for want of the one before it only if that was not in the log when it came.
+
+    What was forgotten before the refusal is no ground for it, either.
+    """
+    for asked in run.history.asked:
+        if asked.refusal is None or asked.refusal.code != BadTicket.code or asked.told_s is None:
+            continue
+        if asked.call.id.round == 1:
+            yield f"{_told(asked)}, and goes on from nothing"
+        for life in chronicle.asked_for(asked.call, len(run.entries)):
+            assert life.outcome is not None
+            asked_s = run.committed_s[life.outcome - 1]
+            forgotten_s = math.inf if life.forgotten is None else run.committed_s[life.forgotten - 1]
+            if asked_s < asked.at_s and asked.told_s < forgotten_s:
+                yield f"{_told(asked)}, which asked at {asked.at_s:.4f}, and was asked for at {asked_s:.4f}"
+
+
 # What the nodes hold.
 
 
@@ -346,6 +373,7 @@ def all_is_well_in_the_end(run: Run, _: Chronicle) -> Iterator[str]:
 CHECKS: tuple[Callable[[Run, Chronicle], Iterator[str]], ...] = (
     starts_are_covered,
     once_is_at_most_once,
+    rounds_were_asked_for,
     lanes_hold,
     outcomes_are_true,
     hooks_are_believed,
@@ -357,6 +385,7 @@ CHECKS: tuple[Callable[[Run, Chronicle], Iterator[str]], ...] = (
     final_answers_agree,
     doubt_is_the_last_word,
     refusals_are_true,
+    tickets_are_bad,
     ledgers_are_equal,
     all_is_well_in_the_end,
 )
@@ -368,9 +397,11 @@ def _effect_at(chronicle: Chronicle, intent: int) -> Effect | None:
 
 
 def _text(start: Start) -> str:
-    return f"{start.at_s:.4f} {start.node} started {start.call.tool} for {start.call.id.key} (intent {start.intent})"
+    return (
+        f"{start.at_s:.4f} {start.node} started {start.call.tool} for {name_of(start.call.id)} (intent {start.intent})"
+    )
 
 
 def _told(asked: Asked) -> str:
     what = asked.answer.status if asked.answer else asked.refusal.code if asked.refusal else "nothing"
-    return f"ticket {asked.ticket} ({asked.call.id.key}) was told {what} by {asked.node} at {asked.told_s}"
+    return f"ticket {asked.ticket} ({name_of(asked.call.id)}) was told {what} by {asked.node} at {asked.told_s}"

@@ -37,6 +37,8 @@ class Tally:
     calls: int = 0
     requests: int = 0
     starts: int = 0
+    rounds: int = 0
+    """Of the starts, those of a round after the first."""
     in_doubt: int = 0
 
     def add(self, run: Run, *, failed: bool) -> None:
@@ -44,7 +46,8 @@ class Tally:
         self.seeds += 1
         self.failed += failed
         self.struck.update(run.struck)
-        self.calls += len({asked.call.id for asked in run.history.asked})
+        self.calls += len({(asked.call.id.caller, asked.call.id.key) for asked in run.history.asked})
+        self.rounds += sum(start.call.id.round > 1 for start in run.history.starts)
         self.requests += len(run.history.asked)
         self.starts += len(run.history.starts)
         self.in_doubt += len(
@@ -59,7 +62,7 @@ class Tally:
                 "faults injected:",
                 *faults,
                 f"{self.seeds:,} seeds in {took_s:.1f} s ({self.seeds / took_s:.0f} a second): {self.calls:,} calls in "
-                f"{self.requests:,} requests, {self.starts:,} starts of tools, {self.in_doubt:,} calls said to be in "
-                f"doubt; {self.failed} seeds failed",
+                f"{self.requests:,} requests, {self.starts:,} starts of tools ({self.rounds:,} in later rounds), "
+                f"{self.in_doubt:,} calls said to be in doubt; {self.failed} seeds failed",
             ]
         )

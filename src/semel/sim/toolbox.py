@@ -36,6 +36,9 @@ TOOLS = {
 }
 
 
+ROUNDS_MAX = 3
+"""After so many rounds a tool has heard enough."""
+
 NO_SIGN = "its hook found no sign of it"
 
 
@@ -55,6 +58,11 @@ def lane_of(call: Call) -> str | None:
 def _result(number: int) -> bytes:
     """Return what comes of the start of that number, one of a kind."""
     return b'{"start":%d}' % number
+
+
+def _question(number: int) -> bytes:
+    """Return what the start of that number asks for; one in four keeps nothing in a `requestState`."""
+    return _result(number) if number % 4 == 0 else b'{"start":%d,"requestState":"s%d"}' % (number, number)
 
 
 class Toolbox:
@@ -96,6 +104,8 @@ class Toolbox:
             status = Status.ERROR
         elif self._climate.strikes(Fault.TOOL_LOST):
             lost = True
+        elif order.call.id.round < ROUNDS_MAX and self._climate.strikes(Fault.TOOL_ASKS):
+            status = Status.INPUT_REQUIRED
         number = len(self._history.starts)
         self._timeline.after(self._chance.uniform(0.0, duration_s), lambda: self._act(start, number, status))
         self._timeline.after(duration_s, lambda: self._end(start, number, None if lost else status, order, report))
@@ -131,8 +141,8 @@ class Toolbox:
             report(Reconciled(question.intent, None, question.reason))
 
     def _act(self, start: Start, number: int, status: Status) -> None:
-        """Do what the tool is for, unless its process has died or it is one that fails."""
-        if start.ended_s is None and status is not Status.ERROR:
+        """Do what the tool is for, unless its process has died, or it is one that fails or asks for more first."""
+        if start.ended_s is None and status not in (Status.ERROR, Status.INPUT_REQUIRED):
             start.acted = _result(number)
 
     def _end(
@@ -145,6 +155,6 @@ class Toolbox:
         if status is None:
             report(Lost(order.run, "the tool's process died"))
             return
-        start.result = _result(number)
+        start.result = _question(number) if status is Status.INPUT_REQUIRED else _result(number)
         duration_ms = (start.ended_s - start.at_s) * 1000
         report(Ended(order.run, status, msgspec.Raw(start.result), duration_ms))

@@ -31,6 +31,10 @@ ODDS = {
     Fault.HOOK_STUCK: 0.3,
     Fault.CLIENT_HEDGED: 0.4,
     Fault.KEY_REUSED: 0.5,
+    Fault.TOOL_ASKS: 0.9,
+    Fault.ROUND_AGAIN: 0.4,
+    Fault.ROUND_LEFT: 0.2,
+    Fault.ROUND_FORGED: 0.4,
 }
 """The odds of each fault where it can strike, at their worst; a seed takes some of them, each up to this."""
 

@@ -42,6 +42,16 @@ from semel.sim.mutants.replicas import (
     ForgetsOpenCalls,
     LosesOpenCallsAtSnapshot,
 )
+from semel.sim.mutants.rounds import (
+    AsksNoRoundBefore,
+    BeginsRoundsUnasked,
+    BeginsWithAnyState,
+    ForgetsRoundByRound,
+    IgnoresAnswers,
+    KeepsLastRoundOnly,
+    RefusesRoundsFromMemory,
+    TakesAnyState,
+)
 from semel.sim.mutants.starts import (
     ActsOnHope,
     AttemptsOnceAgain,
@@ -109,6 +119,12 @@ MUTANTS = (
     Mutant("deposes a leader that was elected after its connection broke", _of(DeposesTheElected)),
     Mutant("takes for attended what it has itself lost", _of(TakesItselfForAtWork)),
     Mutant("frees a lane while its tool still runs", _of(FreesLanesEarly)),
+    Mutant("begins a round that none before it asked for", _of(AsksNoRoundBefore, BeginsRoundsUnasked)),
+    Mutant("takes any requestState", _of(TakesAnyState, BeginsWithAnyState)),
+    Mutant("answers a round with the outcome of other answers", _of(IgnoresAnswers)),
+    Mutant("refuses a round without asking for the last word", _of(RefusesRoundsFromMemory)),
+    Mutant("begins a round again when the next one has begun", _of(archive=KeepsLastRoundOnly)),
+    Mutant("forgets the rounds of a call one by one", _of(archive=ForgetsRoundByRound)),
 )
 
 
