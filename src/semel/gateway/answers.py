@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from semel.answer import plain_value
 from semel.core.call import Record, Status
 from semel.gateway import meta
@@ -48,7 +50,7 @@ class Answer:
 def result_of(reply: Reply) -> dict[str, Any]:
     """Return the CallToolResult of a reply: the stored one, with what the log says of it in `_meta`."""
     record = reply.record
-    result: dict[str, Any] = _in_doubt(record) if record.result is None else json.loads(bytes(record.result))
+    result: dict[str, Any] = _in_doubt(record) if record.result is None else _read(record.result)
     said = {
         meta.KEY: record.id.key,
         meta.POSITION: record.position,
@@ -66,6 +68,14 @@ def result_of(reply: Reply) -> dict[str, Any]:
         by_tool = record.status in (Status.OK, Status.ERROR)
         said[meta.SOURCE] = kept.get(meta.SOURCE, "tool" if by_tool else "semel")
     return {**result, "_meta": {**kept, **said}}
+
+
+def _read(result: msgspec.Raw) -> dict[str, Any]:
+    try:
+        read: dict[str, Any] = msgspec.json.decode(result)
+    except msgspec.DecodeError:  # half characters, which only JSON's escapes can carry
+        read = json.loads(bytes(result))
+    return read
 
 
 def answer_of(reply: Reply) -> Answer:
