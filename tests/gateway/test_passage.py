@@ -17,7 +17,7 @@ from semel.core.call import Status
 from semel.errors import Draining, KeyReused, Undecided
 from semel.gateway import passage
 from semel.gateway.http import make_app, serve_http
-from semel.gateway.passage import make_passage
+from semel.gateway.passage import open_passage
 from semel.gateway.server import make_server
 
 from .fakes import ADD, FakeBackend
@@ -50,7 +50,8 @@ async def through(urls: list[str], era: str, notes: list[str] | None = None, **h
     heard: list[str] = [] if notes is None else notes
     async with (
         semel.connect(urls, **({"timeout_s": 20} | how)) as out,
-        Client(make_passage(out, note=heard.append), mode=era) as client,
+        open_passage(out, note=heard.append) as server,
+        Client(server, mode=era) as client,
     ):
         yield client
 
@@ -109,7 +110,7 @@ async def test_the_program_that_asks_is_named_in_the_audit_and_not_what_is_in_be
     backend = FakeBackend()
     info = types.Implementation(name="probe", version="1.2")
     async with nodes(backend) as urls, semel.connect(urls) as out:
-        async with Client(make_passage(out), mode=era, client_info=info) as client:
+        async with open_passage(out) as server, Client(server, mode=era, client_info=info) as client:
             await client.call_tool("add", {})
         await out.call("add", {}, also={"dev.semel/client": "mine/2"})
     assert [asked.client for asked in backend.asked] == ["probe/1.2", "mine/2"]
@@ -206,4 +207,4 @@ async def test_a_structure_that_an_older_protocol_cannot_carry_comes_as_text(era
 
 async def test_what_the_served_server_says_of_itself_can_be_asked_for() -> None:
     async with nodes(FakeBackend()) as urls, semel.connect(urls) as client:
-        assert await client.instructions() == "Use with care."
+        assert (await client.discover())["instructions"] == "Use with care."

@@ -31,6 +31,14 @@ ERRORS_AS_RESULTS: Final = "dev.semel/errors-as-results"
 """On a request: true if such an error is to be answered as a result, with what the log says of the call; other clients
 get the error itself."""
 
+LOGS_UNASKED: Final = "dev.semel/logs-unasked"
+"""On a request that `semel connect` passes on: true if its client, of the handshake eras, has named no level of log
+lines, and takes what comes."""
+
+REFUSED: Final = "dev.semel/refused"
+"""On such a request with answers to a running tool's questions: the errors with which some were answered, by the
+questions' names; MCP 2026-07-28 has results for that alone."""
+
 EFFECT: Final = "dev.semel/effect"
 """On a tool: read, repeatable or once."""
 
