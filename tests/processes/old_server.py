@@ -54,7 +54,7 @@ def effect(line: str) -> None:
     os.close(descriptor)
 
 
-def run(tool: str, asked: dict[str, Any]) -> str:  # noqa: PLR0911 - one answer a tool
+def run(tool: str, asked: dict[str, Any]) -> str:
     said = asked["params"].get("_meta") or {}
     match tool:
         case "work":
@@ -68,7 +68,9 @@ def run(tool: str, asked: dict[str, Any]) -> str:  # noqa: PLR0911 - one answer 
         case "sample":
             message = {"role": "user", "content": {"type": "text", "text": "What is the capital of France?"}}
             answer = ask("sampling/createMessage", {"messages": [message], "maxTokens": 10})
-            return f"refused: {answer['error']['message']}" if "error" in answer else answer["result"]["content"]["text"]
+            return (
+                f"refused: {answer['error']['message']}" if "error" in answer else answer["result"]["content"]["text"]
+            )
         case "elicit" | "ask_and_charge":
             answer = ask("elicitation/create", {"message": "Who are you?", "requestedSchema": SCHEMA})
             if tool == "ask_and_charge":
@@ -92,7 +94,7 @@ def run(tool: str, asked: dict[str, Any]) -> str:  # noqa: PLR0911 - one answer 
     return "done"
 
 
-def answer_to(asked: dict[str, Any]) -> dict[str, Any]:  # noqa: PLR0911 - one answer a method
+def answer_to(asked: dict[str, Any]) -> dict[str, Any]:
     params = asked.get("params") or {}
     match asked["method"]:
         case "initialize":

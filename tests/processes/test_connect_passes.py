@@ -1,4 +1,4 @@
-"""All that MCP has beside calls, through `semel connect`: real clients, real nodes that die, and servers of both eras."""
+"""All of MCP through `semel connect`: clients and servers of both eras, in real processes, with nodes that die."""
 
 import asyncio
 import json
@@ -50,7 +50,8 @@ class Person:
 
     async def elicit(self, _context: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
         await self._meet(params.message)
-        return types.ElicitResult(action="accept", content={"name": "Ann"})
+        wanted = "context" if "context" in params.message else "name"
+        return types.ElicitResult(action="accept", content={wanted: "Ann"})
 
     async def roots(self, _context: Any) -> types.ListRootsResult:
         await self._meet("roots")
@@ -201,8 +202,8 @@ async def test_a_tool_that_asks_in_rounds_goes_on_at_another_node_when_the_leade
         result = await client.call_tool("test_input_required_result_elicitation", {})
         assert text_of(result) == "Hello, Ann!"
         assert person.asked == ["What is your name?"]
-        prompt = await client.get_prompt("test_input_required_result_prompt", {})
-        assert prompt.messages
+        (message,) = (await client.get_prompt("test_input_required_result_prompt", {})).messages
+        assert message.content == types.TextContent(text="Use this context: Ann")
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -254,10 +255,12 @@ async def test_a_client_of_old_is_told_of_changes_also_once_the_leader_is_dead(t
 
 async def test_a_client_of_the_new_era_listens_over_the_death_of_a_node(tmp_path: Path) -> None:
     person = Person()
-    async with session(tmp_path, NEW, old_server(tmp_path), person, can_be_asked=False) as (client, nodes):
-        async with client.listen(tools_list_changed=True, resource_subscriptions=["note://1"]):
-            await changes(client, person, types.ResourceUpdatedNotification, "touch")
-            await changes(client, person, types.ToolListChangedNotification, "grow")
-            await kill_the_leader(nodes)
-            await changes(client, person, types.ResourceUpdatedNotification, "touch")
-            await changes(client, person, types.ToolListChangedNotification, "grow")
+    async with (
+        session(tmp_path, NEW, old_server(tmp_path), person, can_be_asked=False) as (client, nodes),
+        client.listen(tools_list_changed=True, resource_subscriptions=["note://1"]),
+    ):
+        await changes(client, person, types.ResourceUpdatedNotification, "touch")
+        await changes(client, person, types.ToolListChangedNotification, "grow")
+        await kill_the_leader(nodes)
+        await changes(client, person, types.ResourceUpdatedNotification, "touch")
+        await changes(client, person, types.ToolListChangedNotification, "grow")
