@@ -38,4 +38,4 @@ async def test_a_question_that_was_answered_here_is_not_put_again_before_the_nod
     with asides.waiting(CALL, again):
         pass
     assert (first.questions, again.questions) == (["q1"], [])
-    assert sent == [Answered("q1", msgspec.Raw(b'{"roots":[]}'))]
+    assert sent == [Answered("q1", {"roots": []})]
