@@ -39,6 +39,7 @@ Context = ServerRequestContext[Any, Any]
 
 _LEVEL = "dev.semel/log-level"
 _PARTY = "dev.semel/party"
+_PARTY_CHARS_MAX = 64
 _TOLD_OTHERWISE = (meta.KEY, meta.KEY_MADE, meta.CALLER, meta.CLIENT, meta.REFUSED, meta.ERRORS_AS_RESULTS)
 
 
@@ -166,6 +167,9 @@ def call_meta(context: Context) -> dict[str, Any]:
 
 def _party(context: Context) -> str | None:
     """Return a name for the client of a request, None if requests of other clients may look the same."""
+    claimed = _said(context).get(meta.PARTY)
+    if isinstance(claimed, str):  # of `semel connect`, which has made it up: nobody else knows it
+        return f"passage {claimed[:_PARTY_CHARS_MAX]}"
     caller = find_caller(context)
     if caller != ANONYMOUS:
         return f"caller {caller}"

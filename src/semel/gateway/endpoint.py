@@ -256,9 +256,11 @@ def _is_ours(error: MCPError) -> bool:
 
 
 def _refusal(error: MCPError) -> Exception:
-    """Return what a JSON-RPC error means: one of our own errors, or that no semel node answers there."""
+    """Return what a JSON-RPC error means: one of our own errors, an answer, or that no semel node answers there."""
     if _is_ours(error):
         return by_code(str(error.data.get("code")), error.message)
+    if error.code == types.MISSING_REQUIRED_CLIENT_CAPABILITY:
+        return error  # the caller's to know: no other node says anything else
     if error.code == types.INTERNAL_ERROR:
         return Unreachable(f"it failed: {error.message}")
     return NotANode(f"it answered: {error.message} (protocol error {error.code})")

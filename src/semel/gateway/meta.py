@@ -16,7 +16,8 @@ CALLER: Final = "dev.semel/caller"
 
 PARTY: Final = "dev.semel/party"
 """On a call in the log whose client can be asked: names that client, so that what a server asks or says on a shared
-pipe in the course of several calls is known to be for the one client of all of them."""
+pipe in the course of several calls is known to be for the one client of all of them. On a request that `semel connect`
+passes on: a random word for the one client that it has."""
 
 HELD: Final = "dev.semel/held"
 """On an answer that only asks to be asked again: the error that it stands for, as error data have it, with its text."""

@@ -5,6 +5,7 @@ what nodes offer.
 """
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -84,6 +85,7 @@ class _Passage:
         self._note = note
         self._answers_from = ""
         self._waiting = 0
+        self._party = secrets.token_hex(16)
         self.stopping: set[asyncio.Task[None]] = set()
         """What tells nodes that tools are to stop."""
 
@@ -92,7 +94,7 @@ class _Passage:
             return await self._client.tools(timeout_s=self._list_timeout_s)
 
     async def ask(self, method: str, params: Mapping[str, Any], hearing: Hearing) -> dict[str, Any]:
-        said = _passed_on(params["_meta"], hearing)
+        said = self._passed_on(params["_meta"], hearing)
         with self._asking(f"{method} has no answer"):
             return _bare(await self._client.request(method, {**params, "_meta": said}, heard=hearing.told))
 
@@ -103,7 +105,7 @@ class _Passage:
                 arguments,
                 key=given.key,
                 made=given.made,
-                also=_passed_on(given.details.meta, hearing) | _said_by_semel(given),
+                also=self._passed_on(given.details.meta, hearing) | _said_by_semel(given),
                 heard=hearing.told,
                 state=given.state,
                 answers=given.replies or (given.details.answers or {}).get("inputResponses"),
@@ -141,20 +143,19 @@ class _Passage:
             self._note(f"{answers_from} answers")
         self._lookout.answered(answers_from)
 
+    def _passed_on(self, said: Mapping[str, Any], hearing: Hearing) -> dict[str, Any]:
+        """Return what of a request's `_meta` goes along: all but what is said anew on this side's way to a node."""
+        along = {name: value for name, value in said.items() if name != PROTOCOL_VERSION_META_KEY}
+        if not hearing.modern and LOG_LEVEL_META_KEY not in along:
+            along[meta.LOGS_UNASKED] = True
+        return {**along, meta.PARTY: self._party}
+
     async def _stop(self, given: Asked) -> None:
         try:
             async with asyncio.timeout(_CANCEL_S):
                 await self._client.cancel(given.key, caller=given.caller, round=given.details.round)
         except (TimeoutError, SemelError) as error:
             self._note(f"no node could be told that the call {given.key} is not wanted any more: {error}")
-
-
-def _passed_on(said: Mapping[str, Any], hearing: Hearing) -> dict[str, Any]:
-    """Return what of a request's `_meta` goes along: all but what is said anew of this side's connection to a node."""
-    along = {name: value for name, value in said.items() if name != PROTOCOL_VERSION_META_KEY}
-    if not hearing.modern and LOG_LEVEL_META_KEY not in along:
-        along[meta.LOGS_UNASKED] = True
-    return along
 
 
 def _said_by_semel(given: Asked) -> dict[str, Any]:
