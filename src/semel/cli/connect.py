@@ -40,6 +40,7 @@ A client starts it and talks to it on stdin and stdout; nobody needs to type int
 its client, on Ctrl-C, and on SIGTERM.
 
 Whatever happens to a node, the retry goes to another one under the same key, so the tool runs once.
+Resources, prompts, questions to the user, progress and changes come through as well, from any node.
 A client that itself sends a call again is known by its key, if it sends one; else it makes a new call.
 """
 
@@ -58,7 +59,7 @@ A client that itself sends a call again is known by its key, if it sends one; el
 def connect(
     urls: tuple[str, ...], caller: str | None, timeout_s: float, keys: tuple[str, ...], client: str | None
 ) -> None:
-    """Be an MCP server on stdin and stdout whose calls go to the cluster at the URLs, each once.
+    """Be an MCP server on stdin and stdout for the cluster at the URLs, whose calls are each run once.
 
     Without a URL it is the node at http://127.0.0.1:8420, or what SEMEL_URL says. Name several nodes: when one
     dies, its calls are asked for again at the next, under the same key. A cluster that is not there yet is waited for.
