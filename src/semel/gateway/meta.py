@@ -32,6 +32,10 @@ ERRORS_AS_RESULTS: Final = "dev.semel/errors-as-results"
 """On a request: true if such an error is to be answered as a result, with what the log says of the call; other clients
 get the error itself."""
 
+ERROR: Final = "dev.semel/error"
+"""On an answer that says that the arguments do not fit: what the data of an error of semel's say. MCP wants such to be
+told as a tool's failure, which a model gets to see and can mend (SEP-1303); semel's own client gets the error."""
+
 LOGS_UNASKED: Final = "dev.semel/logs-unasked"
 """On a request that `semel connect` passes on: true if its client, of the handshake eras, has named no level of log
 lines, and takes what comes."""

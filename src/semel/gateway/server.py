@@ -15,7 +15,7 @@ from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from mcp_types.methods import is_input_required
 
 from semel.core.call import Status
-from semel.errors import CallError, Draining, KeyMissing, KeyReused, NoLeader, SemelError, Undecided
+from semel.errors import BadArguments, CallError, Draining, KeyMissing, KeyReused, NoLeader, SemelError, Undecided
 from semel.gateway import meta
 from semel.gateway.announcing import Announcer
 from semel.gateway.answers import result_of
@@ -153,6 +153,8 @@ def make_door(
         except SemelError as error:
             if tickets and _may_ask_again(error, given, context.protocol_version):
                 return _held(error, given)
+            if isinstance(error, BadArguments) and given.also.get(meta.ERRORS_AS_RESULTS) is not True:
+                return {"resultType": "complete", **_failure(str(error), {"_meta": {meta.ERROR: _data(error)}})}
             raise as_protocol_error(error) from error
         except asyncio.CancelledError:
             if _unwanted(context, given):
