@@ -250,26 +250,23 @@ class NodeDoor:
             self._backend.asides.answer(key, result=reply)
         for key, error in given.refused.items():
             self._backend.asides.answer(key, error=error)
-        answer = self._backend.call(
-            tool,
-            arguments,
-            key=given.key,
-            caller=given.caller,
-            client=given.client,
-            made=given.made,
-            details=given.details,
-            party=hearing,
+        calling = asyncio.ensure_future(
+            self._backend.call(
+                tool,
+                arguments,
+                key=given.key,
+                caller=given.caller,
+                client=given.client,
+                made=given.made,
+                details=given.details,
+                party=hearing,
+            )
         )
-        if not hearing.may_be_called:
-            return _result_of(await answer, given)
-        calling = asyncio.ensure_future(answer)
-        called = asyncio.ensure_future(hearing.called.wait())
         try:
-            await asyncio.wait([calling, called], return_when=asyncio.FIRST_COMPLETED)
+            await hearing.until_called(calling)
             return _result_of(calling.result(), given) if calling.done() else _asking(hearing, given)
         finally:
             calling.cancel()  # the call itself goes on
-            called.cancel()
 
     async def ask(self, method: str, params: Mapping[str, Any], hearing: Hearing) -> dict[str, Any]:
         """Return what the servers behind the node answer."""
