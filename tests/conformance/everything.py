@@ -756,6 +756,8 @@ async def over_stdio() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        uvicorn.run(server.streamable_http_app(), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+        # httptools, which uvicorn takes where it is, leaves the blanks around a header's value; semel takes them off.
+        app = server.streamable_http_app()
+        uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning", http="h11")
     else:
         asyncio.run(over_stdio())
