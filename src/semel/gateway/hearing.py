@@ -90,6 +90,8 @@ class Hearing:
     def withdrawn(self, key: str) -> None:
         """Note that a question needs no answer any more."""
         self.questions.pop(key, None)
+        if not self.questions:
+            self.called.clear()
         if (task := self._asking.pop(key, None)) is not None and task is not asyncio.current_task():
             task.cancel()
 

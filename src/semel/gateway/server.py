@@ -229,7 +229,7 @@ class NodeDoor:
                 f'_meta["{meta.KEY}"], or in the header Idempotency-Key. Nothing was run'
             )
         for key, reply in given.replies.items():
-            self._backend.asides.answer(key, result=reply)
+            self._backend.asides.answer(given.id, key, result=reply)
         calling = asyncio.ensure_future(
             self._backend.call(
                 tool,
@@ -242,13 +242,14 @@ class NodeDoor:
                 party=hearing,
             )
         )
-        called = asyncio.ensure_future(hearing.called.wait())
         try:
-            await asyncio.wait([calling, called], return_when=asyncio.FIRST_COMPLETED)
+            while not calling.done() and not hearing.questions:  # one that was asked may be withdrawn at once
+                called = asyncio.ensure_future(hearing.called.wait())
+                await asyncio.wait([calling, called], return_when=asyncio.FIRST_COMPLETED)
+                called.cancel()
             return _result_of(calling.result(), given) if calling.done() else _asking(hearing, given)
         finally:
             calling.cancel()  # the call itself goes on
-            called.cancel()
 
     async def ask(self, method: str, params: Mapping[str, Any], hearing: Hearing) -> dict[str, Any]:
         """Return what the servers behind the node answer."""

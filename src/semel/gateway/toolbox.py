@@ -314,9 +314,9 @@ class McpToolbox:
         _set_current(attempt)
         asker = Asker.of(json.loads(bytes(attempt.call.meta)), aside)
         params = {
+            **(json.loads(bytes(attempt.call.answers)) if attempt.call.answers is not None else {}),
             "arguments": json.loads(bytes(attempt.call.arguments)),
             "_meta": {**asker.meta, **_told(attempt)},
-            **(json.loads(bytes(attempt.call.answers)) if attempt.call.answers is not None else {}),
         }
         while (found := await self._fleet.find(tool)) is not None:
             entry, upstream = found

@@ -275,8 +275,8 @@ class Runtime:
         """Return what this node's servers answer to a request that is no call; raises `Unanswered`."""
         self._asked += 1
         request = CallId("", str(self._asked))
-        with self._beside.waiting(request, party):
-            return await self.toolbox.ask(method, params, self._beside.of(request))
+        with self._beside.waiting(request, party), contextlib.closing(self._beside.of(request)) as aside:
+            return await self.toolbox.ask(method, params, aside)
 
     def _spec(self, tool: str, arguments: Mapping[str, Any]) -> Spec | Refusal:
         try:
@@ -335,12 +335,12 @@ class Runtime:
         """Take what a peer says beside the log."""
         self.asides.received(sender, message)
 
-    def greeting(self) -> AsideMessage | None:
-        """Return what a leader is told that was met anew."""
+    def greeting(self) -> Sequence[AsideMessage]:
+        """Return what a peer is told that was met anew."""
         return self.asides.met()
 
     def parted(self, node: NodeId) -> None:
-        """Note that a follower is not connected any more."""
+        """Note that the connection to a peer has ended."""
         self.asides.lost(node)
 
     def lost(self, node: NodeId) -> None:
@@ -430,7 +430,8 @@ class Runtime:
     async def _run(self, run: Run) -> None:
         begun_s = time.monotonic()
         attempt = Attempt(run.call, run.term, run.attempt, run.timeout_s)
-        ended = await self.toolbox.run(attempt, self.asides.of(run.call.id))
+        with contextlib.closing(self.asides.of(run.call.id)) as aside:
+            ended = await self.toolbox.run(attempt, aside)
         duration_ms = round((time.monotonic() - begun_s) * 1000, 3)
         if isinstance(ended, Gone):
             logger.warning("%s was lost while it ran: %s", run.call.tool, ended.reason)
