@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from mcp import Client, MCPError, types
 
+from semel.gateway.ticket import Ticket
 from semel.serving import Node
 
 from .conftest import Write
@@ -366,3 +367,37 @@ async def test_a_question_that_is_open_is_asked_of_who_comes_to_another_node(wri
                 "ask", {}, meta=key, input_responses=reply, request_state=asked.request_state
             )
         assert text(result) == "hello ben"
+
+
+@pytest.mark.parametrize("at", ["leader", "follower"])
+async def test_a_client_is_asked_once_for_each_question(write: Write, tmp_path: Path, at: str) -> None:
+    """A client of 2026-07-28, of a server that asks in the middle of a call; its answer is on its way to the leader."""
+    target = listing(write, talk=command("old"))
+    async with serving(target, tmp_path) as leader, serving(target, tmp_path, "n2") as follower:
+        listener = Listener()
+        async with client_of({"leader": leader, "follower": follower}[at], listener, NEW) as client:
+            assert text(await client.call_tool("ask", {})) == "hello ann"
+    assert listener.asked == ["Who are you?"]
+
+
+async def test_nobody_else_can_answer_what_a_client_is_asked(write: Write, tmp_path: Path) -> None:
+    """Who forges a ticket for a call of their own that names somebody else's question."""
+    target, by = listing(write, talk=command("old")), "dev.semel/caller"
+    eve, ann = (types.ElicitResult(action="accept", content={"name": name}) for name in ("eve", "ann"))
+    meta: Any = {by: "ann"}
+    async with serving(target, tmp_path) as node, client_of(node, Listener(), NEW) as client:
+        asked = await client.session.call_tool("ask", {}, meta=meta, allow_input_required=True)
+        assert isinstance(asked, types.InputRequiredResult)
+        ((key, _),) = (asked.input_requests or {}).items()
+        forged = Ticket(key="mine", caller="eve", made=True, why="asks", questions=(key,)).text()
+        await client.session.call_tool(
+            "tell",
+            {"line": "x"},
+            meta={by: "eve"},
+            input_responses={key: eve},
+            request_state=forged,  # type: ignore[arg-type]
+        )
+        result = await client.session.call_tool(
+            "ask", {}, meta=meta, input_responses={key: ann}, request_state=asked.request_state
+        )
+        assert text(result) == "hello ann"

@@ -137,6 +137,15 @@ FORGED = {
     "no base64": "semel-1.123456789abc.ä",
     "of another caller": TICKET.text(),
     "of another key": Ticket(key="other", caller="anonymous", made=False, held=1).text(),
+    "of no round": Ticket(key="sum", caller="anonymous", made=False, round=0).text(),
+    "of a round that nobody can count": Ticket(key="sum", caller="anonymous", made=False, round=2**63).text(),
+    "held more often than any": Ticket(key="sum", caller="anonymous", made=False, held=HELD_MAX + 1).text(),
+    "with answers that are none": Ticket(
+        key="sum",
+        caller="anonymous",
+        made=False,
+        answers={"inputResponses": {"who": 5}},  # type: ignore[dict-item]
+    ).text(),
 }
 
 
@@ -150,6 +159,11 @@ async def test_a_forged_or_damaged_ticket_is_a_clear_error_and_runs_nothing(stat
         assert (caught.value.data["code"], caught.value.data["retrySafe"]) == ("bad_ticket", False)
         assert backend.asked == []
         await client.call_tool("add", {})  # and the node serves on
+
+
+def test_a_ticket_gives_a_round_its_answers_and_no_other_arguments() -> None:
+    forged: Any = {"requestState": "s", "arguments": {"amount": 9}, "_meta": {"dev.semel/idempotency-key": "other"}}
+    assert Ticket.read(Ticket(key="k", caller="c", made=True, answers=forged).text()).answers == {"requestState": "s"}
 
 
 def test_a_ticket_that_somebody_wrote_themselves_names_a_call_and_no_more() -> None:

@@ -15,7 +15,7 @@ from semel.core.message import Forward, Hello, Refusal, Refuse
 from semel.errors import Busy
 from semel.gateway.http import serve_http
 from semel.node.asides import Answered, AsideMessage, Asked, Happened, Stop, Told, Watched, Withdrawn
-from semel.node.peers import Peers
+from semel.node.peers import MESSAGE_BYTES_MAX, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, Outbox, Peers
 
 pytestmark = pytest.mark.anyio
 
@@ -29,6 +29,8 @@ class Ear:
     def __init__(self, node: NodeId, cluster: str = "c") -> None:
         self.node, self.cluster = node, cluster
         self.heard: asyncio.Queue[object] = asyncio.Queue()
+        self.greetings: list[AsideMessage] = []
+        self.gone: asyncio.Queue[NodeId] = asyncio.Queue()
 
     def hello(self) -> Hello:
         return Hello(self.cluster, self.node)
@@ -39,11 +41,11 @@ class Ear:
     def overheard(self, sender: NodeId, message: AsideMessage) -> None:
         self.heard.put_nowait((sender, message))
 
-    def greeting(self) -> None:
-        pass
+    def greeting(self) -> list[AsideMessage]:
+        return self.greetings
 
     def parted(self, node: NodeId) -> None:
-        pass
+        self.gone.put_nowait(node)
 
     def lost(self, node: NodeId) -> None:
         self.heard.put_nowait(("lost", node))
@@ -132,8 +134,8 @@ async def test_a_node_of_another_cluster_is_turned_away() -> None:
     [
         Told(CALL.id, "m", msgspec.Raw(b"{}")),
         Asked(CALL.id, "k", "m", msgspec.Raw(b"{}")),
-        Answered("k", result={"action": "accept", "content": {"a": [1]}}),
-        Answered("k", error={"code": -1, "message": "m"}),
+        Answered(CALL.id, "k", result={"action": "accept", "content": {"a": [1]}}),
+        Answered(CALL.id, "k", error={"code": -1, "message": "m"}),
         Withdrawn(CALL.id, "k"),
         Stop(CALL.id),
         Happened("tools"),
@@ -150,3 +152,70 @@ async def test_what_is_said_beside_the_log_is_understood(message: AsideMessage) 
         sender, heard = await ear.next()  # type: ignore[misc]
         assert (sender, msgspec.json.encode(heard)) == (FOLLOWER, msgspec.json.encode(message))
         await follower.close()
+
+
+async def test_both_sides_greet_and_are_told_when_it_is_over() -> None:
+    ear, other = Ear(LEADER), Ear(FOLLOWER)
+    ear.greetings, other.greetings = [Watched(("a",))], [Watched(("b",))]
+    follower = Peers(other)
+    async with serving(Peers(ear)) as port:
+        follower.follow(leader_at(port))
+        assert await ear.next() == (FOLLOWER, Watched(("b",)))
+        assert [await other.next(), await other.next()] == [("found", LEADER), (LEADER, Watched(("a",)))]
+        await follower.close()
+        async with asyncio.timeout(10):
+            assert (await ear.gone.get(), await other.gone.get()) == (FOLLOWER, LEADER)
+
+
+async def test_what_only_a_newer_peer_says_costs_no_connection() -> None:
+    """While nodes are replaced one by one, those of two versions talk to each other."""
+    ear, other = Ear(LEADER), Ear(FOLLOWER)
+    peers, follower = Peers(ear), Peers(other)
+    async with serving(peers) as port:
+        follower.follow(leader_at(port))
+        assert await other.next() == ("found", LEADER)
+        for outbox in (follower._outboxes[LEADER], peers._outboxes[FOLLOWER]):
+            for later in (b'{"type":"later","what":1}', b'{"type":"told","call":5}', b"[]"):
+                outbox._messages.append(later)
+                outbox._bytes += len(later)
+                outbox._filled.set()
+        follower.send(LEADER, Forward(CALL, 1))
+        refusal = Refuse(CALL.id, 1, Refusal(Busy.code, "full"))
+        peers.send(FOLLOWER, refusal)
+        assert await ear.next() == (FOLLOWER, Forward(CALL, 1))
+        assert await other.next() == (LEADER, refusal)
+        assert ear.gone.empty()
+        await follower.close()
+
+
+async def test_what_is_too_large_for_a_peer_costs_no_connection() -> None:
+    ear, other = Ear(LEADER), Ear(FOLLOWER)
+    async with serving(Peers(ear)) as port:
+        follower = Peers(other)
+        follower.follow(leader_at(port))
+        assert await other.next() == ("found", LEADER)
+        text = msgspec.Raw(msgspec.json.encode("x" * MESSAGE_BYTES_MAX))
+        follower.broadcast(Told(CALL.id, "notifications/message", text))
+        follower.send(LEADER, Forward(CALL, 1))
+        assert await ear.next() == (FOLLOWER, Forward(CALL, 1))
+        assert ear.gone.empty()
+        await follower.close()
+
+
+@pytest.mark.parametrize("line", [b"{}", b'"' + b"x" * 2**20 + b'"'], ids=["many", "large"])
+async def test_a_tool_that_talks_without_end_leaves_room_for_calls(line: bytes) -> None:
+    outbox = Outbox()
+    sent: list[bytes] = []
+    for _ in range(OUTBOX_MESSAGES_MAX):
+        outbox.post(Told(CALL.id, "notifications/message", msgspec.Raw(line)))
+    assert outbox._bytes <= OUTBOX_BYTES_MAX
+    outbox.post(Forward(CALL, 1))
+
+    async def send(data: bytes) -> None:
+        sent.append(data)
+
+    draining = asyncio.create_task(outbox.drain(send))
+    await asyncio.sleep(0.1)
+    draining.cancel()
+    assert msgspec.json.decode(sent[-1], type=Forward) == Forward(CALL, 1)
+    assert outbox._bytes == 0

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from semel.core.call import CallId
 from semel.gateway.loopthread import LoopThread
-from semel.node.asides import Party, Question
+from semel.node.asides import Hub, Party, Question
 from semel.node.backend import Backend, Reply
 
 _Result = TypeVar("_Result")
@@ -48,7 +48,7 @@ class Afar:
 
     async def call(self, tool: str, arguments: Mapping[str, Any], *, party: Party | None = None, **given: Any) -> Reply:
         """Run a call once and return how it stands; `given` is what else `Backend.call` takes."""
-        far = None if party is None else _FarParty(party, self.asides)
+        far = None if party is None else _FarParty(party, self)
 
         async def call() -> Reply:
             return await (await self.there()).call(tool, arguments, party=far, **given)
@@ -57,7 +57,7 @@ class Afar:
 
     async def ask(self, method: str, params: Mapping[str, Any], party: Party) -> dict[str, Any]:
         """Return what the servers behind the node answer to a request that is no call; raises `Unanswered`."""
-        far = _FarParty(party, self.asides)
+        far = _FarParty(party, self)
 
         async def ask() -> dict[str, Any]:
             return await (await self.there()).ask(method, params, far)
@@ -73,16 +73,20 @@ class Afar:
 
 
 class _Asides:
-    """What passes beside the log, as far as a door has to do with it; in the door's loop."""
+    """What passes beside the log, as far as a door has to do with it; in the door's loop.
 
-    def __init__(self, afar: Afar) -> None:
+    `hub` is who asks a question, if that is not the node for one of its calls.
+    """
+
+    def __init__(self, afar: Afar, hub: Hub | None = None) -> None:
         self._afar = afar
+        self._hub = hub
 
-    def answer(self, key: str, **answer: Any) -> None:
+    def answer(self, call: CallId, key: str, **answer: Any) -> None:
         """Answer a question."""
 
         async def answered() -> None:
-            (await self._afar.there()).asides.answer(key, **answer)
+            (self._hub or (await self._afar.there()).asides).answer(call, key, **answer)
 
         self._afar.across(answered())
 
@@ -98,9 +102,9 @@ class _Asides:
 class _FarParty:
     """Somebody who waits in the door's loop, as the node sees them; in the node's loop."""
 
-    def __init__(self, party: Party, asides: Any) -> None:
+    def __init__(self, party: Party, afar: Afar) -> None:
         self._party = party
-        self._asides = asides
+        self._afar = afar
         self._loop = asyncio.get_running_loop()
 
     def told(self, method: str, params: dict[str, Any]) -> None:
@@ -109,7 +113,7 @@ class _FarParty:
 
     def asked(self, question: Question) -> None:
         """Pass a question on, whose answer comes back across."""
-        self._soon(self._party.asked, replace(question, hub=self._asides))
+        self._soon(self._party.asked, replace(question, hub=_Asides(self._afar, question.hub)))
 
     def withdrawn(self, key: str) -> None:
         """Pass on that a question needs no answer any more."""

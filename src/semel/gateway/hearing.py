@@ -37,8 +37,8 @@ class _Anything(RootModel[dict[str, Any]]):
 class Hearing:
     """A `Party` for one request, as long as the context is open; lives in the node's event loop.
 
-    Of a client of 2026-07-28 `questions` are what it is to be asked, and `called` is true once there is one; if it
-    cannot be asked by this request (not `collects`), it declines.
+    Of a client of 2026-07-28 `questions` are what it is to be asked; if it cannot be asked by this request (not
+    `collects`), it declines.
     """
 
     def __init__(self, context: ServerRequestContext[Any, Any], *, collects: bool = True) -> None:
@@ -46,7 +46,6 @@ class Hearing:
         self._collects = collects
         self.modern = context.protocol_version in MODERN_PROTOCOL_VERSIONS
         self.questions: dict[str, Question] = {}
-        self.called = False
         self._woken: asyncio.Future[None] | None = None
         self._said: asyncio.Queue[tuple[str, dict[str, Any]]] | None = None
         self._teller: asyncio.Task[None] | None = None
@@ -74,7 +73,7 @@ class Hearing:
         """Return what is done once the client is to be asked something, or `waits_for` has ended."""
         self._woken = asyncio.get_running_loop().create_future()
         waits_for.add_done_callback(self._wake)
-        if self.called:
+        if self.questions:
             self._wake()
         return self._woken
 
@@ -96,7 +95,6 @@ class Hearing:
         """Take a question."""
         if self.modern and self._collects:
             self.questions[question.key] = question
-            self.called = True
             self._wake()
         else:
             task = asyncio.create_task(self._put(question), name=f"ask a client: {question.method}")

@@ -247,9 +247,9 @@ class NodeDoor:
                 f'_meta["{meta.KEY}"], or in the header Idempotency-Key. Nothing was run'
             )
         for key, reply in given.replies.items():
-            self._backend.asides.answer(key, result=reply)
+            self._backend.asides.answer(given.id, key, result=reply)
         for key, error in given.refused.items():
-            self._backend.asides.answer(key, error=error)
+            self._backend.asides.answer(given.id, key, error=error)
         calling = asyncio.ensure_future(
             self._backend.call(
                 tool,
@@ -263,7 +263,8 @@ class NodeDoor:
             )
         )
         try:
-            await hearing.until_called(calling)
+            while not calling.done() and not hearing.questions:  # one that was asked may be withdrawn at once
+                await hearing.until_called(calling)
             return _result_of(calling.result(), given) if calling.done() else _asking(hearing, given)
         finally:
             calling.cancel()  # the call itself goes on

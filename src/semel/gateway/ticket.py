@@ -10,7 +10,7 @@ it, whichever gave it.
 import base64
 import binascii
 import hashlib
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypedDict
 
 import msgspec
 
@@ -20,10 +20,20 @@ HELD_MAX = 8
 """How many tickets a request gets before it is told the error: the SDKs ask ten times, and then fail with a text of
 their own, which does not say whether a retry is safe."""
 
+_ROUND_MAX = 2**31
+"""More than any call has; what an archive cannot count is no round."""
+
 _MARK = "semel-1."
 _DIGEST_CHARS = 12
 _CHARS_MAX = 48 * 2**20
 """More than any call's answers may have; they are in the ticket of a round that is held."""
+
+
+class _Answers(TypedDict, total=False):
+    """What begins a round, and nothing else: a tool gets no other arguments than those that were checked."""
+
+    requestState: str
+    inputResponses: dict[str, dict[str, Any]]
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,10 +48,10 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     caller: str
     made: bool
     why: Literal["held", "wants", "asks"] = "held"
-    held: int = 0
-    round: int = 1
+    held: Annotated[int, msgspec.Meta(ge=0, le=HELD_MAX)] = 0
+    round: Annotated[int, msgspec.Meta(ge=1, le=_ROUND_MAX)] = 1
     state: str | None = None
-    answers: dict[str, Any] | None = None
+    answers: _Answers | None = None
     questions: tuple[str, ...] = ()
 
     def text(self) -> str:

@@ -315,9 +315,9 @@ class McpToolbox:
         _set_current(attempt)
         asker = Asker.of(msgspec.json.decode(attempt.call.meta), aside)
         params = {
+            **(msgspec.json.decode(attempt.call.answers) if attempt.call.answers is not None else {}),
             "arguments": msgspec.json.decode(attempt.call.arguments),
             "_meta": {**asker.meta, **_told(attempt)},
-            **(msgspec.json.decode(attempt.call.answers) if attempt.call.answers is not None else {}),
         }
         while (found := await self._fleet.find(tool)) is not None:
             entry, upstream = found

@@ -20,6 +20,13 @@ from semel.core.call import CallId, NodeId
 QUESTIONS_MAX = 4096
 """Questions of tools on other nodes that are remembered for who may yet ask for their call; the oldest go first."""
 
+OPEN_MAX = 64
+"""Questions about one call that may be open at once; each is a window in front of somebody."""
+
+
+_NOT_ASKED = -32600
+"""The code of JSON-RPC with which a tool's question comes back that is put to nobody."""
+
 
 class Told(msgspec.Struct, frozen=True, tag="told"):
     """A notification of the tool that runs for a call."""
@@ -39,8 +46,9 @@ class Asked(msgspec.Struct, frozen=True, tag="asked"):
 
 
 class Answered(msgspec.Struct, frozen=True, tag="answered"):
-    """An answer: a result, or an error as JSON-RPC has it."""
+    """An answer to a question about a call: a result, or an error as JSON-RPC has it."""
 
+    call: CallId
     key: str
     result: dict[str, Any] | None = None  # not Raw: msgspec reads no Raw that may also be null
     error: dict[str, Any] | None = None
@@ -83,18 +91,35 @@ class Unanswered(Exception):
         self.error = error
 
 
+class Hub(Protocol):
+    """Where questions are answered."""
+
+    def answer(
+        self,
+        call: CallId,
+        key: str,
+        *,
+        result: Mapping[str, Any] | None = None,
+        error: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Answer a question about a call; an answer to one that is not open any more changes nothing."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a tool asks; `key` names it, for an answer that comes by another way than `answer`."""
+    """What a tool asks; `call` and `key` name it, for an answer that comes by another way than `answer`."""
 
+    call: CallId
     key: str
     method: str
     params: dict[str, Any]
-    hub: "Asides" = field(repr=False, compare=False)
+    asker: NodeId
+    hub: "Hub" = field(repr=False, compare=False)
 
     def answer(self, *, result: Mapping[str, Any] | None = None, error: Mapping[str, Any] | None = None) -> None:
         """Answer it; an answer to one that is not open any more changes nothing."""
-        self.hub.answer(self.key, result=result, error=error)
+        self.hub.answer(self.call, self.key, result=result, error=error)
 
 
 class Party(Protocol):
@@ -122,17 +147,19 @@ class _Aside:
 
 
 class Aside:
-    """The running tool's end of it, for one call; its methods may be called from any thread."""
+    """The running tool's end of it, for one call; its methods may be called from any thread, but for `close`."""
 
     def __init__(self, hub: "Asides", loop: asyncio.AbstractEventLoop, call: CallId) -> None:
         self._hub = hub
         self._loop = loop
         self._call = call
+        self._over: asyncio.Future[None] = loop.create_future()
 
     def tell(self, method: str, params: Mapping[str, Any]) -> None:
         """Pass a notification on to whoever waits."""
-        with suppress(RuntimeError):  # the node's loop is closed
-            self._loop.call_soon_threadsafe(self._hub.tell, self._call, method, dict(params))
+        if not self._over.done():
+            with suppress(RuntimeError):  # the node's loop is closed
+                self._loop.call_soon_threadsafe(self._hub.tell, self._call, method, dict(params))
 
     async def ask(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer of whoever waits, be it long in coming.
@@ -140,8 +167,13 @@ class Aside:
         Raises:
             Unanswered: the answer is an error.
         """
-        asking = self._hub.ask(self._call, method, dict(params))
+        asking = self._hub.ask(self._call, method, dict(params), self._over)
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asking, self._loop))
+
+    def close(self) -> None:
+        """End it with the run, in the node's event loop: nobody is asked any more."""
+        if not self._over.done():
+            self._over.set_result(None)
 
 
 class Asides:
@@ -152,7 +184,8 @@ class Asides:
         self._broadcast = broadcast
         self._loop = asyncio.get_running_loop()
         self._calls: OrderedDict[CallId, _Aside] = OrderedDict()
-        self._answers: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._answers: dict[tuple[CallId, str], asyncio.Future[dict[str, Any]]] = {}
+        """By a question's call, too: who asked for one call must not answer for another."""
         self._numbers = itertools.count(1)
         self._uris: dict[NodeId, tuple[str, ...]] = {}
         self.stop: Callable[[CallId], None] = lambda _call: None
@@ -178,15 +211,17 @@ class Asides:
             self._tidy(call, aside)
 
     def answer(
-        self, key: str, *, result: Mapping[str, Any] | None = None, error: Mapping[str, Any] | None = None
+        self,
+        call: CallId,
+        key: str,
+        *,
+        result: Mapping[str, Any] | None = None,
+        error: Mapping[str, Any] | None = None,
     ) -> None:
-        """Answer a question; an answer to one that is not open any more changes nothing."""
-        if not self._take_answer(key, result, error):
-            for call in [call for call, aside in self._calls.items() if key in aside.questions]:
-                self._withdraw(call, key)  # nobody is to be asked once more before the other node says so
-            self._broadcast(
-                Answered(key, None if result is None else dict(result), None if error is None else dict(error))
-            )
+        """Answer a question about a call; an answer to one that is not open any more changes nothing."""
+        answered = Answered(call, key, None if result is None else dict(result), None if error is None else dict(error))
+        if not self._take_answer(answered):
+            self._broadcast(answered)
 
     def cancel(self, call: CallId) -> None:
         """Have the tool of a call stopped, wherever it runs."""
@@ -207,18 +242,27 @@ class Asides:
         else:
             self._broadcast(Told(call, method, msgspec.Raw(msgspec.json.encode(params))))
 
-    async def ask(self, call: CallId, method: str, params: dict[str, Any]) -> dict[str, Any]:
-        """Ask whoever waits for a call whose tool runs here; raises Unanswered."""
+    async def ask(
+        self, call: CallId, method: str, params: dict[str, Any], over: "asyncio.Future[None]"
+    ) -> dict[str, Any]:
+        """Ask whoever waits for a call whose tool runs here, until its run is `over`; raises Unanswered."""
+        aside = self._calls.get(call)
+        if over.done() or (aside is not None and len(aside.questions) >= OPEN_MAX):
+            why = "the call has ended" if over.done() else f"{OPEN_MAX} questions of this call are open already"
+            raise Unanswered({"code": _NOT_ASKED, "message": f"{why}: its client was not asked"})
         key = f"{self._me.incarnation}-{next(self._numbers)}"
-        answer = self._answers[key] = self._loop.create_future()
-        aside = self._calls.setdefault(call, _Aside())
-        self._put(aside, Question(key, method, params, self))
-        self._broadcast(Asked(call, key, method, msgspec.Raw(msgspec.json.encode(params))))
+        answer = self._answers[call, key] = self._loop.create_future()
+        question = Question(call, key, method, params, self._me, self)
+        self._put(question)
+        self._broadcast(_asked(question))
         try:
-            given: dict[str, Any] = await answer
+            await asyncio.wait([answer, over], return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                raise Unanswered({"code": _NOT_ASKED, "message": "the call has ended, and nobody has answered"})
+            given: dict[str, Any] = answer.result()
             return given
         finally:
-            del self._answers[key]
+            del self._answers[call, key]
             self._withdraw(call, key)
             self._broadcast(Withdrawn(call, key))
 
@@ -235,13 +279,16 @@ class Asides:
         self._broadcast(Watched(self._uris[self._me]))
         self._watch_all()
 
-    def met(self) -> Watched | None:
-        """Return what a peer should be told that was met anew."""
-        wanted = self._uris.get(self._me)
-        return Watched(wanted) if wanted else None
+    def met(self) -> list[AsideMessage]:
+        """Return what a peer should be told that was met anew: what is wanted here, and what is asked."""
+        asked = [_asked(question) for question in self._questions() if question.asker == self._me]
+        return [Watched(wanted), *asked] if (wanted := self._uris.get(self._me)) else [*asked]
 
     def lost(self, peer: NodeId) -> None:
-        """Forget what a peer wanted, which is gone."""
+        """Forget what a peer wanted and asked, to which there is no connection any more; it says so again if it can."""
+        for question in self._questions():
+            if question.asker == peer:
+                self._withdraw(question.call, question.key)
         if self._uris.pop(peer, None):
             self._watch_all()
 
@@ -254,11 +301,11 @@ class Asides:
                 if (aside := self._calls.get(message.call)) is not None:
                     self._tell_here(aside, message.method, msgspec.json.decode(message.params))
             case Asked():
-                aside = self._calls.setdefault(message.call, _Aside())
-                self._put(aside, Question(message.key, message.method, msgspec.json.decode(message.params), self))
+                params = msgspec.json.decode(message.params)
+                self._put(Question(message.call, message.key, message.method, params, sender, self))
                 self._bound()
             case Answered():
-                self._take_answer(message.key, message.result, message.error)
+                self._take_answer(message)
             case Withdrawn():
                 self._withdraw(message.call, message.key)
             case Stop():
@@ -276,8 +323,11 @@ class Asides:
         for party in list(aside.parties):
             party.told(method, params)
 
-    @staticmethod
-    def _put(aside: _Aside, question: Question) -> None:
+    def _questions(self) -> list[Question]:
+        return [question for aside in self._calls.values() for question in aside.questions.values()]
+
+    def _put(self, question: Question) -> None:
+        aside = self._calls.setdefault(question.call, _Aside())
         aside.questions[question.key] = question
         for party in list(aside.parties):
             party.asked(question)
@@ -289,16 +339,18 @@ class Asides:
                 party.withdrawn(key)
             self._tidy(call, aside)
 
-    def _take_answer(self, key: str, result: Any, error: Any) -> bool:
-        """Hand an answer to a tool that runs here; return False if none here asked so."""
-        answer = self._answers.get(key)
+    def _take_answer(self, answered: Answered) -> bool:
+        """Hand an answer to a tool that runs here; return False if none here asked so. Nobody is asked any more."""
+        self._withdraw(answered.call, answered.key)
+        answer = self._answers.get((answered.call, answered.key))
         if answer is None:
             return False
         if not answer.done():
-            if error is None:
-                answer.set_result(dict(result or {}))
+            if answered.error is None:
+                answer.set_result(answered.result or {})
             else:
-                answer.set_exception(Unanswered(error))
+                answer.set_exception(Unanswered(answered.error))
+                answer.exception()  # if the run ends in this very moment, nobody asks for it
         return True
 
     def _watch_all(self) -> None:
@@ -313,3 +365,8 @@ class Asides:
         if len(self._calls) > QUESTIONS_MAX:
             for call in [call for call, aside in self._calls.items() if not aside.parties][: QUESTIONS_MAX // 8]:
                 del self._calls[call]
+
+
+def _asked(question: Question) -> Asked:
+    params = msgspec.Raw(msgspec.json.encode(question.params))
+    return Asked(question.call, question.key, question.method, params)

@@ -8,8 +8,11 @@ from typing import Any
 
 from semel.core.call import Call, CallId, NodeId, check_key, digest_of, encode_arguments
 from semel.core.limits import Limits
-from semel.errors import Busy, SemelError
+from semel.errors import Busy, SemelError, TooLarge
 from semel.node.backend import Details, Reply
+
+CLIENT_CHARS_MAX = 200
+"""What is kept of the name that a client program gives itself."""
 
 
 class Desk:
@@ -39,16 +42,23 @@ class Desk:
         encoded = encode_arguments(arguments, self._limits)
         answers = None if details.answers is None else dict(details.answers)
         self._requests += 1
-        return Call(
+        call = Call(
             id=CallId(caller, key, details.round),
             tool=tool,
             arguments=encoded,
             digest=digest_of(tool, arguments, answers),
             request=f"{self._me}/{self._requests}",
-            client=client,
+            client=client[:CLIENT_CHARS_MAX],
             meta=encode_arguments(dict(details.meta), self._limits),
             answers=None if answers is None else encode_arguments(answers, self._limits),
         )
+        if call.payload_bytes > self._limits.arguments_bytes_max:  # each of the parts is smaller
+            raise TooLarge(
+                f"the arguments, with the answers and the _meta that came along, are {call.payload_bytes:,} bytes of "
+                f"JSON, more than {self._limits.arguments_bytes_max:,}: store the data elsewhere and pass its name. "
+                "Nothing was run"
+            )
+        return call
 
     @contextmanager
     def ticket(self, call: Call) -> Iterator[tuple[int, asyncio.Future[Reply]]]:

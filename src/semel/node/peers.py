@@ -7,7 +7,9 @@ A connection that breaks and cannot be opened again is how a leader's death is n
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -20,9 +22,12 @@ from semel.core.message import Forward, Hello, Message, Refuse
 from semel.node.asides import AsideMessage
 
 OUTBOX_MESSAGES_MAX = 8192
-"""Messages that wait for a connection; past it they are dropped and sent again by the decisions."""
+OUTBOX_BYTES_MAX = 64 * 2**20
+"""Messages that wait for a connection; past it they are dropped and sent again by the decisions. What passes beside the
+log has half of it: a tool that talks without end must not be in the way of calls."""
 MESSAGE_BYTES_MAX = 40 * 2**20
-"""A forward carries a call's arguments, which have a limit of their own below this."""
+"""A forward carries what a client sent along with a call, which has a limit of its own below this. A larger message is
+not sent: it would cost the connection, and all that waits for it."""
 HELLO_TIMEOUT_S = 1.0
 """A process that accepts and says nothing for this long is stalled; its missing pulse tells the rest."""
 RECONNECT_S = (0.0, 0.01, 0.02, 0.05, 0.1)
@@ -30,6 +35,8 @@ RECONNECT_S = (0.0, 0.01, 0.02, 0.05, 0.1)
 
 Spoken = Message | AsideMessage
 """All that peers say to each other, as JSON."""
+
+_log = logging.getLogger(__name__)
 
 _decoder: msgspec.json.Decoder[Spoken] = msgspec.json.Decoder(Spoken)
 _encoder = msgspec.json.Encoder()
@@ -54,12 +61,12 @@ class Listener(Protocol):
         """Take a message that passes beside the log."""
         ...
 
-    def greeting(self) -> AsideMessage | None:
-        """Return what a peer is told first, if anything, once the connection stands."""
+    def greeting(self) -> Sequence[AsideMessage]:
+        """Return what a peer is told first, once the connection stands."""
         ...
 
     def parted(self, node: NodeId) -> None:
-        """Note that the connection to a follower is gone."""
+        """Note that a connection that stood has ended."""
         ...
 
     def lost(self, node: NodeId) -> None:
@@ -71,7 +78,37 @@ class Listener(Protocol):
         ...
 
 
-Outbox = asyncio.Queue[bytes]
+class Outbox:
+    """What waits to be sent to one peer."""
+
+    def __init__(self) -> None:
+        self._messages: deque[bytes] = deque()
+        self._bytes = 0
+        self._filled = asyncio.Event()
+
+    def post(self, message: Spoken) -> None:
+        """Add a message, if there is room for it."""
+        share = 1 if isinstance(message, Message) else 2
+        if len(self._messages) >= OUTBOX_MESSAGES_MAX // share or self._bytes >= OUTBOX_BYTES_MAX // share:
+            return
+        data = _encoder.encode(message)
+        if len(data) > MESSAGE_BYTES_MAX:
+            _log.warning("a message of %d bytes is too large to be sent to another node", len(data))
+            return
+        self._messages.append(data)
+        self._bytes += len(data)
+        self._filled.set()
+
+    async def drain(self, send: Callable[[bytes], Awaitable[None]]) -> None:
+        """Send what is there and what comes, until the connection ends."""
+        with contextlib.suppress(OSError, WebSocketException):  # the reading side notices the end
+            while True:
+                while not self._messages:
+                    self._filled.clear()
+                    await self._filled.wait()
+                data = self._messages.popleft()
+                self._bytes -= len(data)
+                await send(data)
 
 
 class Peers:
@@ -93,19 +130,19 @@ class Peers:
             self._outboxes.pop(self._leader.node, None)
         self._leader, self._link = leader, None
         if leader is not None:
-            outbox = self._outboxes[leader.node] = Outbox(OUTBOX_MESSAGES_MAX)
+            outbox = self._outboxes[leader.node] = Outbox()
             self._link = asyncio.create_task(self._keep_link(leader, outbox), name=f"link to {leader.node}")
 
     def send(self, to: NodeId, message: Forward | Refuse) -> None:
         """Send a message if there is a way and room; it may get lost."""
         outbox = self._outboxes.get(to)
         if outbox is not None:
-            _post(outbox, message)
+            outbox.post(message)
 
     def broadcast(self, message: AsideMessage) -> None:
         """Send a message to every peer that there is a connection to; it may get lost."""
         for outbox in self._outboxes.values():
-            _post(outbox, message)
+            outbox.post(message)
 
     async def close(self) -> None:
         """End the outgoing connection; accepted ones end with the server."""
@@ -152,15 +189,16 @@ class Peers:
                 return
             met.set()
             self._listener.found(leader.node)
-            if (greeting := self._listener.greeting()) is not None:
-                _post(outbox, greeting)
-            writer = asyncio.create_task(_drain(outbox, socket.send))
+            self._greet(outbox)
+            writer = asyncio.create_task(outbox.drain(socket.send))
             try:
                 async for data in socket:
-                    self._take(leader.node, _decoder.decode(data))
+                    if (message := _understood(data)) is not None:
+                        self._take(leader.node, message)
             finally:
                 writer.cancel()
                 await asyncio.wait([writer])
+                self._listener.parted(leader.node)
 
     # The side that accepts.
 
@@ -188,8 +226,9 @@ class Peers:
         async def transmit(data: bytes) -> None:
             await send({"type": "websocket.send", "bytes": data})
 
-        outbox = self._outboxes[peer.node] = Outbox(OUTBOX_MESSAGES_MAX)
-        writer = asyncio.create_task(_drain(outbox, transmit))
+        outbox = self._outboxes[peer.node] = Outbox()
+        self._greet(outbox)
+        writer = asyncio.create_task(outbox.drain(transmit))
         try:
             async for message in messages:
                 self._take(peer.node, message)
@@ -199,6 +238,10 @@ class Peers:
             if self._outboxes.get(peer.node) is outbox:
                 del self._outboxes[peer.node]
                 self._listener.parted(peer.node)
+
+    def _greet(self, outbox: Outbox) -> None:
+        for message in self._listener.greeting():
+            outbox.post(message)
 
     def _take(self, sender: NodeId, message: Spoken) -> None:
         match message:
@@ -210,17 +253,16 @@ class Peers:
                 self._listener.overheard(sender, message)
 
 
-def _post(outbox: Outbox, message: Spoken) -> None:
-    with contextlib.suppress(asyncio.QueueFull):
-        outbox.put_nowait(_encoder.encode(message))
-
-
 async def _messages(receive: Receive) -> AsyncIterator[Spoken]:
     while (event := await receive())["type"] == "websocket.receive":
-        yield _decoder.decode(event.get("bytes") or event.get("text") or b"")
+        if (message := _understood(event.get("bytes") or event.get("text") or b"")) is not None:
+            yield message
 
 
-async def _drain(outbox: Outbox, send: Callable[[bytes], Awaitable[None]]) -> None:
-    with contextlib.suppress(OSError, WebSocketException):  # the reading side notices the end
-        while True:
-            await send(await outbox.get())
+def _understood(data: bytes | str) -> Spoken | None:
+    """Return a message; None if only another version of semel understands it. Raises ValueError for what is no JSON."""
+    try:
+        return _decoder.decode(data)
+    except msgspec.ValidationError as error:
+        _log.debug("a peer said what is not understood here: %s", error)
+        return None

@@ -279,8 +279,8 @@ class Runtime:
         """Return what this node's servers answer to a request that is no call; raises `Unanswered`."""
         self._asked += 1
         request = CallId("", str(self._asked))
-        with self._beside.waiting(request, party):
-            return await self.toolbox.ask(method, params, self._beside.of(request))
+        with self._beside.waiting(request, party), contextlib.closing(self._beside.of(request)) as aside:
+            return await self.toolbox.ask(method, params, aside)
 
     def _spec(self, call: Call, arguments: Mapping[str, Any]) -> Spec | Refusal:
         if settled(call) is not None:
@@ -367,12 +367,12 @@ class Runtime:
         """Take what a peer says beside the log."""
         self.asides.received(sender, message)
 
-    def greeting(self) -> AsideMessage | None:
-        """Return what a leader is told that was met anew."""
+    def greeting(self) -> Sequence[AsideMessage]:
+        """Return what a peer is told that was met anew."""
         return self.asides.met()
 
     def parted(self, node: NodeId) -> None:
-        """Note that a follower is not connected any more."""
+        """Note that the connection to a peer has ended."""
         self.asides.lost(node)
 
     def lost(self, node: NodeId) -> None:
@@ -465,7 +465,8 @@ class Runtime:
         ended: Done | Gone | None = settled(run.call)
         if ended is None:
             attempt = Attempt(run.call, run.term, run.attempt, run.timeout_s)
-            ended = await self.toolbox.run(attempt, self.asides.of(run.call.id))
+            with contextlib.closing(self.asides.of(run.call.id)) as aside:
+                ended = await self.toolbox.run(attempt, aside)
         duration_ms = round((time.monotonic() - begun_s) * 1000, 3)
         if isinstance(ended, Gone):
             logger.warning("%s was lost while it ran: %s", run.call.tool, ended.reason)
