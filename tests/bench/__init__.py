@@ -1,5 +1,7 @@
-"""Measurements on three etcd members and three nodes of this machine: `make bench`, which writes docs/PERFORMANCE.md.
+"""Measurements on this machine: `make bench`, which writes docs/PERFORMANCE.md.
 
-`quorum.py` has the processes, `latency.py` times calls, `silence.py` kills and times what nobody was served for,
-`page.py` writes it down; `million.py` is a run of its own.
+On three etcd members and three nodes: `quorum.py` has the processes, `latency.py` times calls, `silence.py` kills and
+times what nobody was served for. Of a gateway in front of a stdio server: `gateway.py` has the processes and the
+table, `load.py` the callers, `adder.py` the tool, `proxy.py` FastMCP's proxy. `page.py` writes it all down;
+`million.py` is a run of its own.
 """

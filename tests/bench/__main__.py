@@ -1,4 +1,4 @@
-"""`make bench`: one run of all measurements; writes them into docs/PERFORMANCE.md."""
+"""`make bench`: measures, and writes docs/PERFORMANCE.md. `PART` chooses one of its parts; `QUICK=1` is soon over."""
 
 import argparse
 import asyncio
@@ -6,14 +6,18 @@ import random
 import tempfile
 from pathlib import Path
 
+from tests.bench.gateway import FULL, QUICK, gateway
 from tests.bench.latency import ROUNDS, latency
 from tests.bench.page import conditions, table, write
 from tests.bench.quorum import Quorum
 from tests.bench.silence import CALLERS, silences
 
+PARTS = ("quorum", "gateway")
+QUICK_ROUNDS, QUICK_KILLS = 4, 3
+
 
 async def bench(folder: Path, *, rounds: int, kills: int, seed: int) -> list[str]:
-    """Measure; return the parts of the page."""
+    """Measure latency and time without service on a quorum; return the parts of the page."""
     quorum = Quorum(folder)
     try:
         await quorum.start()
@@ -29,15 +33,24 @@ async def bench(folder: Path, *, rounds: int, kills: int, seed: int) -> list[str
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("part", nargs="?", choices=PARTS, help="all, if none is named")
+    parser.add_argument("--quick", action="store_true", help="less of everything, only to see that it works")
+    parser.add_argument("--rounds", type=int, help="of latency on the quorum")
+    parser.add_argument("--kills", type=int, help="of each kind, on the quorum")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--only-print", action="store_true", help="leave the page as it is")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="semel-bench-") as folder:
-        parts = asyncio.run(bench(Path(folder), rounds=given.rounds, kills=given.kills, seed=given.seed))
-    if not given.only_print:
-        write("quorum", "\n\n".join(parts))
+    rounds = given.rounds or (QUICK_ROUNDS if given.quick else ROUNDS)
+    kills = given.kills or (QUICK_KILLS if given.quick else 20)
+    for part in [given.part] if given.part else PARTS:
+        with tempfile.TemporaryDirectory(prefix="semel-bench-") as named:
+            folder = Path(named)
+            if part == "gateway":
+                text = asyncio.run(gateway(folder, *(QUICK if given.quick else FULL)))
+            else:
+                text = "\n\n".join(asyncio.run(bench(folder, rounds=rounds, kills=kills, seed=given.seed)))
+        if not (given.only_print or given.quick):
+            write(part, text)
 
 
 if __name__ == "__main__":

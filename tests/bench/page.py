@@ -31,17 +31,23 @@ def _ms(value: float) -> str:
 
 
 def conditions() -> str:
-    """Return where and when this was measured, in a sentence."""
+    """Return where and when this was measured on a quorum, in a sentence."""
     said = subprocess.run([find_etcd(), "--version"], capture_output=True, text=True, check=False).stdout
     version = found[1] if (found := re.search(r"etcd Version: (\S+)", said)) else "?"
+    return (
+        f"{measured('three etcd members, three nodes, the callers')}, etcd {version} with a heartbeat of "
+        f"{HEARTBEAT_MS} ms and an election timeout of {ELECTION_MS} ms."
+    )
+
+
+def measured(sharing: str) -> str:
+    """Return the beginning of such a sentence; `sharing` is what shares the machine."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.strip()
     return (
         f"Measured at {commit or 'an unknown state'} on {time.strftime('%d %B %Y').lstrip('0')}: {os.cpu_count()} "
-        f"shared cores for everything (three etcd members, three nodes, the callers), {platform.system()}, Python "
-        f"{platform.python_version()}, etcd {version} with a heartbeat of {HEARTBEAT_MS} ms and an election timeout of "
-        f"{ELECTION_MS} ms."
+        f"shared cores for everything ({sharing}), {platform.system()}, Python {platform.python_version()}"
     )
 
 

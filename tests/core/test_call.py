@@ -1,9 +1,12 @@
 """What makes two requests one call, and what a key and arguments may look like."""
 
 import hashlib
+import json
+import random
 from typing import Any
 
 import pytest
+import rfc8785
 
 from semel.core.call import (
     CallId,
@@ -45,6 +48,28 @@ def test_a_digest_is_the_sha256_of_the_canonical_form() -> None:
 )
 def test_how_arguments_are_spelled_makes_no_other_call(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert digest_of("charge", one) == digest_of("charge", other)
+
+
+def a_value(dice: random.Random, depth: int = 0) -> Any:
+    texts = ["", "a", "B", "_", "\x00", "\x1f", "\x7f", '"', "\\", "/", "\n\t", "<&>", "é", "\u2028", "\ue000", "😀"]
+    simple = [*texts, None, True, False, 0, -1, 10, 2**53 - 1, -(2**53) + 1, 1.5, 1e16, 1e21, 1e-7, -0.0, 100.0]
+    kind = dice.random()
+    if depth > 3 or kind < 0.6:
+        return dice.choice(simple)
+    if kind < 0.8:
+        return [a_value(dice, depth + 1) for _ in range(dice.randrange(4))]
+    return {"".join(dice.choices(texts, k=2)): a_value(dice, depth + 1) for _ in range(dice.randrange(5))}
+
+
+def test_the_short_ways_to_spell_values_spell_them_as_the_long_ones_do() -> None:
+    dice = random.Random(1)
+    for _ in range(3000):
+        arguments = {str(number): a_value(dice) for number in range(dice.randrange(4))}
+        expected = hashlib.sha256(rfc8785.dumps(["charge", arguments])).hexdigest()
+        assert digest_of("charge", arguments) == expected, arguments
+        assert json.loads(bytes(encode_arguments(arguments, Limits()))) == arguments
+        told = json.dumps(arguments, ensure_ascii=False, separators=(",", ":")).encode()
+        assert bytes(encode_arguments(arguments, Limits())) == told
 
 
 @pytest.mark.parametrize(

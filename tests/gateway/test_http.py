@@ -1,6 +1,7 @@
 """The HTTP door: health, limits, known hosts, addresses that are taken, and an orderly end."""
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -65,6 +66,45 @@ async def test_routes_of_the_caller_stand_beside_them() -> None:
             await peer.send("x" * (17 * 2**20))
             with pytest.raises(ConnectionClosed, match="1009"):
                 await peer.recv()
+
+
+async def said_to(url: str, *pieces: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+    told = b""
+    with contextlib.suppress(ConnectionError):  # who sends on after an answer may not get to read it
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0)
+        told = await reader.read(2**16)
+    writer.close()
+    return told
+
+
+async def test_blanks_around_the_value_of_a_header_are_none_of_it() -> None:
+    async with serving(FakeBackend()) as url:
+        told = await said_to(url, b"GET /healthz HTTP/1.1\r\nHost: \t localhost\t \r\nConnection: close\r\n\r\n")
+    assert told.startswith(b"HTTP/1.1 200"), told
+
+
+@pytest.mark.parametrize("piece", [b"X-Y: z\r\n" * 1000, b"z" * 8000], ids=["many headers", "one header"])
+async def test_a_head_that_does_not_end_is_given_up(piece: bytes) -> None:
+    async with serving(FakeBackend()) as url:
+        told = await said_to(url, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: y", *[b"\r\nX: "], *[piece] * 2000)
+    assert not told or told.startswith(b"HTTP/1.1 400"), told
+
+
+async def test_a_head_in_small_pieces_and_requests_behind_one_another_are_answered() -> None:
+    head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 9000 + b"\r\n\r\n"
+    pieces = [head[at : at + 500] for at in range(0, len(head), 500)]
+    last = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    async with serving(FakeBackend()) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        for piece in [*pieces, *pieces, last]:
+            writer.write(piece)
+            await writer.drain()
+        assert (await reader.read()).count(b"HTTP/1.1 200") == 3
+        writer.close()
 
 
 @pytest.mark.parametrize(

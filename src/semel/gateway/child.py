@@ -6,17 +6,20 @@ its last words were, and never leaves a child or a grandchild behind. It knows n
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import anyio
+import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-from mcp import types
+from mcp import MCPError, types
 from mcp.client.stdio import get_default_environment
+from mcp.shared.dispatcher import coerce_request_id
 from mcp.shared.message import SessionMessage
 
 from semel.gateway.servers import Command
@@ -31,12 +34,33 @@ _STOP_S = 1.0
 """How long a server may take to exit once its stdin is closed, and again after SIGTERM."""
 
 
+_OWN_ID_FIRST = 2**30
+"""The ids of requests that do not go through the SDK's session begin here: it counts its own from 1."""
+
 Incoming: TypeAlias = SessionMessage | Exception
 """What the SDK's client reads; this transport never sends it an exception."""
 
 
+class _Error(msgspec.Struct):
+    code: int
+    message: str
+    data: Any = None
+
+
+class _Answer(msgspec.Struct):
+    jsonrpc: Literal["2.0"]
+    id: int
+    result: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    error: _Error | msgspec.UnsetType = msgspec.UNSET
+
+
+_answer_decoder = msgspec.json.Decoder(_Answer)
+
+
 class Child:
     """A stdio server's process; entering the context starts it, leaving it ends the whole process group.
+
+    What its streams bring and take is the SDK's session's, but for what is sent by `request`.
 
     `on_lost` is called once the process has closed its stdout, which is the end of the connection.
     """
@@ -49,6 +73,10 @@ class Child:
         self._pumps: list[asyncio.Task[None]] = []
         self._asked = 0
         """The highest id of a request that was sent; the SDK counts them."""
+        self._own = itertools.count(_OWN_ID_FIRST)
+        self._own_asked = _OWN_ID_FIRST - 1
+        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._over = False
         self.last_words = ""
 
     async def __aenter__(
@@ -92,6 +120,33 @@ class Child:
         except asyncio.CancelledError:
             await stopping  # whoever is in a hurry still waits for the bounded stop: no orphan
             raise
+
+    async def request(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a request past the SDK's session, and return the result as it came; nothing of it has been judged.
+
+        For requests that want nothing but their answer: what the server says meanwhile goes to the session.
+
+        Raises:
+            MCPError: the server answered with an error, or has gone.
+        """
+        if self._over:
+            raise MCPError(types.CONNECTION_CLOSED, "Connection closed")
+        assert self._process is not None
+        assert self._process.stdin is not None
+        number = self._own_asked = next(self._own)
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
+        try:
+            with contextlib.suppress(OSError):  # that it is gone shows at its stdout
+                self._process.stdin.write(_line({"id": number, "method": method, "params": params}))
+                await self._process.stdin.drain()
+            return await answer
+        except asyncio.CancelledError:
+            given_up = {"requestId": number, "reason": "caller cancelled"}
+            self._process.stdin.write(_line({"method": "notifications/cancelled", "params": given_up}))
+            raise
+        finally:
+            del self._answers[number]
 
     @property
     def exit_code(self) -> int | None:
@@ -145,10 +200,14 @@ class Child:
         assert process.stdout is not None
         try:
             while line := await process.stdout.readline():
+                if self._answers and self._takes(line):
+                    continue
                 try:
                     message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
                 except ValueError:
                     self._say("printed to stdout, which is for MCP messages: ", line)
+                    continue
+                if self._takes_message(message):
                     continue
                 if self._is_stray(message):
                     self._say("answered what it was not asked: ", line)
@@ -159,6 +218,10 @@ class Child:
             pass  # we are leaving
         finally:
             self._on_lost()
+            self._over = True
+            for answer in self._answers.values():
+                if not answer.done():
+                    answer.set_exception(MCPError(types.CONNECTION_CLOSED, "Connection closed"))
             arriving.close()
 
     async def _write(
@@ -184,11 +247,43 @@ class Child:
                 return
             self._say("", line)
 
+    def _takes(self, line: bytes) -> bool:
+        """Take an answer to a request of `request`, if a line is one that needs no second look."""
+        try:
+            answer = _answer_decoder.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return False
+        waiting = self._answers.get(answer.id)
+        if waiting is None or (answer.result is msgspec.UNSET) == (answer.error is msgspec.UNSET):
+            return False
+        if waiting.done():
+            return True
+        if answer.error is not msgspec.UNSET:
+            waiting.set_exception(MCPError(answer.error.code, answer.error.message, answer.error.data))
+        elif answer.result is not msgspec.UNSET:
+            waiting.set_result(answer.result)
+        return True
+
+    def _takes_message(self, message: types.JSONRPCMessage) -> bool:
+        """The same for one that is spelled in an odd way."""
+        if not isinstance(message, types.JSONRPCResponse | types.JSONRPCError) or message.id is None:
+            return False
+        waiting = self._answers.get(coerced) if isinstance(coerced := coerce_request_id(message.id), int) else None
+        if waiting is None or waiting.done():
+            return waiting is not None
+        if isinstance(message, types.JSONRPCError):
+            waiting.set_exception(MCPError.from_error_data(message.error))
+        else:
+            waiting.set_result(message.result)
+        return True
+
     def _is_stray(self, message: types.JSONRPCMessage) -> bool:
         """Return whether a message answers a request that was never made; one that was given up may be answered."""
         if not isinstance(message, types.JSONRPCResponse | types.JSONRPCError):
             return False
-        return message.id is None or (isinstance(message.id, int) and not 0 <= message.id <= self._asked)
+        if not isinstance(message.id, int):
+            return message.id is None
+        return not (0 <= message.id <= self._asked or _OWN_ID_FIRST <= message.id <= self._own_asked)
 
     def _say(self, prefix: str, line: bytes) -> None:
         """Pass a line on to our stderr and remember it."""
@@ -196,3 +291,7 @@ class Child:
         if text:
             self.last_words = text[:500]
             print(f"[{self._name}] {prefix}{text[:_SHOWN_CHARS_MAX]}", file=sys.stderr, flush=True)
+
+
+def _line(message: Mapping[str, Any]) -> bytes:
+    return msgspec.json.encode({"jsonrpc": "2.0", **message}) + b"\n"

@@ -9,7 +9,6 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,6 +29,7 @@ from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import RootModel
 
 from semel.errors import UpstreamError
+from semel.gateway import shortcut
 from semel.gateway.asker import ASKER, QUESTIONS, Asker
 from semel.gateway.child import Child
 from semel.gateway.courier import BODY_BYTES_MAX, ERRAND, Errand, make_http_client
@@ -44,7 +44,7 @@ _LISTEN_AGAIN_FIRST_S = 1.0
 _LISTEN_AGAIN_MAX_S = 60.0
 """The pause before a lost stream of announcements is asked for again; proxies cut those where nothing flows."""
 
-_INFO = types.Implementation(name="semel", version=version("semel"))
+_INFO = types.Implementation.model_validate(shortcut.INFO)
 
 
 class _AsItCame(RootModel[dict[str, Any]]):
@@ -178,6 +178,8 @@ class Connection:
             asker.tell("notifications/progress", {name: value for name, value in said.items() if value is not None})
 
         try:
+            if self._child is not None and isinstance(request, types.CallToolRequest) and shortcut.suits(asker):
+                return await shortcut.call(self._child, self.session, request.params, asker)
             answer = await self.session.send_request(
                 request, _AsItCame, progress_callback=told if asker.progress else None
             )

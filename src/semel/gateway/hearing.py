@@ -47,7 +47,7 @@ class Hearing:
         self.modern = context.protocol_version in MODERN_PROTOCOL_VERSIONS
         self.questions: dict[str, Question] = {}
         self.called = asyncio.Event()
-        self._said: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(_WAITING_MAX)
+        self._said: asyncio.Queue[tuple[str, dict[str, Any]]] | None = None
         self._teller: asyncio.Task[None] | None = None
         self._asking: dict[str, asyncio.Task[None]] = {}
 
@@ -59,7 +59,7 @@ class Hearing:
     ) -> None:
         """Let what was said leave before the answer does."""
         tasks = list(self._asking.values())
-        if self._teller is not None:
+        if self._teller is not None and self._said is not None:
             if error is None:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._said.join(), _FLUSH_S)
@@ -69,12 +69,20 @@ class Hearing:
         if tasks and error is None:
             await asyncio.wait(tasks)
 
+    @property
+    def may_be_called(self) -> bool:
+        """True if the client is to be asked by the answer to its request, and said that it can be asked."""
+        capabilities = self._context.session.client_capabilities
+        asked = (getattr(capabilities, name, None) for name in QUESTIONS.values())
+        return self.modern and self._collects and any(each is not None for each in asked)
+
     # What the tool says and asks (a `Party`).
 
     def told(self, method: str, params: dict[str, Any]) -> None:
         """Take a notification of the tool's."""
-        if self._teller is None:
-            self._teller = asyncio.create_task(self._tell_for_ever(), name="tell a client")
+        if self._said is None:
+            self._said = asyncio.Queue(_WAITING_MAX)
+            self._teller = asyncio.create_task(self._tell_for_ever(self._said), name="tell a client")
         with contextlib.suppress(asyncio.QueueFull):
             self._said.put_nowait((method, params))
 
@@ -121,15 +129,15 @@ class Hearing:
         else:
             question.answer(result=answer)
 
-    async def _tell_for_ever(self) -> None:
+    async def _tell_for_ever(self, said: "asyncio.Queue[tuple[str, dict[str, Any]]]") -> None:
         while True:
-            method, params = await self._said.get()
+            method, params = await said.get()
             try:
                 await self._tell(method, params)
             except Exception as error:  # a client that is gone, or a message that its version does not have
                 _log.debug("%s was not told: %r", method, error)
             finally:
-                self._said.task_done()
+                said.task_done()
 
     async def _tell(self, method: str, params: dict[str, Any]) -> None:
         session = self._context.session

@@ -22,6 +22,8 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from semel.forks import closes, keep_from_children
+from semel.gateway.fastpath import FastPath
+from semel.gateway.heads import BoundedHeads
 from semel.gateway.hosts import KnownHosts
 from semel.gateway.listening import bind
 from semel.gateway.sessions import Sessions
@@ -80,6 +82,7 @@ def make_app(
         middleware=[
             Middleware(_LastAnswers, leaving=leaving),
             Middleware(KnownHosts, names=[*hosts, socket.gethostname()]),
+            Middleware(FastPath, server=server),  # the last, so that nothing is passed by that would keep a request out
         ],
         lifespan=running,
     )
@@ -124,6 +127,7 @@ async def serve_http(
                 log_config=None,
                 access_log=False,
                 lifespan="on",
+                http=BoundedHeads,
                 ws="websockets-sansio",
                 ws_max_size=websocket_bytes_max,
                 timeout_keep_alive=_IDLE_S,

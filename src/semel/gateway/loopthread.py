@@ -6,10 +6,13 @@ ever cannot keep the process from ending.
 """
 
 import asyncio
+import contextvars
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 _log = logging.getLogger(__name__)
@@ -17,10 +20,41 @@ _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 
+class Crossing:
+    """Takes callbacks to a loop from other threads; however many there are at a time, they wake it once.
+
+    A wake-up is a system call, and another one to take notice of it.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._waiting: deque[Callable[[], object]] = deque()
+        self._called = False
+
+    def call(self, callback: Callable[[], object]) -> None:
+        """Have the loop call `callback` soon; raises RuntimeError if the loop is closed."""
+        if self.loop.is_closed():
+            raise RuntimeError("the loop is closed")
+        self._waiting.append(callback)
+        if not self._called:  # else what empties the queue has not begun yet, and will see this one
+            self._called = True
+            self.loop.call_soon_threadsafe(self._empty)
+
+    def _empty(self) -> None:
+        self._called = False
+        while self._waiting:
+            try:
+                self._waiting.popleft()()
+            except Exception:
+                _log.exception("a callback from another thread failed")
+
+
 class LoopThread:
     """A daemon thread that runs an event loop from `start` to `close`."""
 
     _loop: asyncio.AbstractEventLoop
+    _there: Crossing
+    _back: Crossing | None = None
 
     def __init__(self, name: str) -> None:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -30,15 +64,39 @@ class LoopThread:
     def start(self) -> None:
         """Start the thread."""
         self._loop = asyncio.new_event_loop()
+        self._there = Crossing(self._loop)
         self._thread.start()
 
     def submit(self, work: Coroutine[Any, Any, _Result]) -> "asyncio.Future[_Result]":
         """Begin `work` on the thread's loop; cancelling the future cancels it there."""
-        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+        here = asyncio.get_running_loop()
+        if self._back is None or self._back.loop is not here:
+            self._back = Crossing(here)
+        back, context = self._back, contextvars.copy_context()
+        result: asyncio.Future[_Result] = here.create_future()
+        begun: list[asyncio.Task[_Result]] = []
+
+        def begin() -> None:
+            task = self._loop.create_task(work, context=context)
+            task.add_done_callback(end)
+            begun.append(task)
+
+        def end(task: "asyncio.Task[_Result]") -> None:
+            with suppress(RuntimeError):  # nobody is there any more
+                back.call(lambda: _hand_over(task, result))
+
+        def look(_: "asyncio.Future[_Result]") -> None:
+            if result.cancelled():
+                with suppress(RuntimeError):
+                    self._there.call(lambda: begun[0].cancel())
+
+        result.add_done_callback(look)
+        self._there.call(begin)
+        return result
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Have the thread's loop call `callback`."""
-        self._loop.call_soon_threadsafe(callback)
+        self._there.call(callback)
 
     async def close(self, *, timeout_s: float) -> bool:
         """Cancel what runs and end the thread; return False if something there does not stop in time."""
@@ -66,3 +124,15 @@ class LoopThread:
                 self._loop.run_until_complete(work)
             except (SystemExit, KeyboardInterrupt) as error:
                 _log.warning("a tool asked the process to exit in the background (%r); it does not", error)
+
+
+def _hand_over(task: "asyncio.Task[_Result]", result: "asyncio.Future[_Result]") -> None:
+    """Let a future have the end of a task; in the future's loop."""
+    if result.done():
+        return
+    if task.cancelled():
+        result.cancel()
+    elif (error := task.exception()) is not None:
+        result.set_exception(error)
+    else:
+        result.set_result(task.result())

@@ -245,18 +245,19 @@ class NodeDoor:
             )
         for key, reply in given.replies.items():
             self._backend.asides.answer(key, result=reply)
-        calling = asyncio.ensure_future(
-            self._backend.call(
-                tool,
-                arguments,
-                key=given.key,
-                caller=given.caller,
-                client=given.client,
-                made=given.made,
-                details=given.details,
-                party=hearing,
-            )
+        answer = self._backend.call(
+            tool,
+            arguments,
+            key=given.key,
+            caller=given.caller,
+            client=given.client,
+            made=given.made,
+            details=given.details,
+            party=hearing,
         )
+        if not hearing.may_be_called:
+            return _result_of(await answer, given)
+        calling = asyncio.ensure_future(answer)
         called = asyncio.ensure_future(hearing.called.wait())
         try:
             await asyncio.wait([calling, called], return_when=asyncio.FIRST_COMPLETED)

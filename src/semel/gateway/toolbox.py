@@ -189,7 +189,8 @@ class McpToolbox:
                 return work.result()
         finally:
             began = run.end()
-            self._thread.call_soon(run.stop)
+            if not work.done():
+                self._thread.call_soon(run.stop)
             if self._runs.get(attempt.call.id) is run:
                 del self._runs[attempt.call.id]
         if run.unwanted.done():

@@ -7,7 +7,7 @@ processes exclude one another by a lock on the file `<log>-lock`.
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from semel.errors import Conflict, LogDamaged, LogError, LogUnavailable
 from semel.log.sqlite.faults import faults_told
 from semel.log.sqlite.lock import FileLock
 from semel.log.sqlite.opening import PATIENCE_S, connect_to_write, first_position, last_position
+from semel.log.sqlite.watch import Version
 
 _CHECKPOINT_BYTES = 4 * 1024 * 1024  # what is appended between checkpoints; SQLite's own habit is 1000 pages of 4 KiB
 _COMMIT_BYTES = 2 * 4096  # what a commit writes besides its entries, about: the pages that others share
@@ -31,6 +32,11 @@ class Appender:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._unsaved_bytes = 0  # appended by us since our last checkpoint
+        self.witness: Callable[[], Version] = lambda: None
+        """Tells the file's version, as `Watch` sees it."""
+        self.seen: Version = None
+        """That of our last append, as long as nobody could have committed anything after it; None if it wrote nothing.
+        Who waits for it to change after our entries misses nothing."""
         with ExitStack() as undo:
             self._lock = FileLock(path.with_name(f"{path.name}-lock"))
             undo.callback(self._lock.close)
@@ -43,12 +49,15 @@ class Appender:
 
     def append(self, after: int, entries: Sequence[bytes]) -> int:
         """Commit `entries` after the position `after`, durably; return the last position written."""
+        self.seen = None
         with self._transaction() as connection:
             tail = last_position(connection)
             if tail == after:
                 connection.executemany("INSERT INTO entries VALUES (?, ?)", enumerate(entries, after + 1))
             elif not _holds(connection, after, entries):
                 raise Conflict(f"the log ends at position {tail}; these entries do not stand after {after}")
+        if tail != after:
+            self.seen = None
         self._unsaved_bytes += sum(map(len, entries)) + _COMMIT_BYTES
         return after + len(entries)
 
@@ -102,6 +111,7 @@ class Appender:
             try:
                 yield self._connection
                 self._connection.execute("COMMIT")
+                self.seen = self.witness()  # under the lock: nobody else has committed yet
             finally:
                 if self._connection.in_transaction:
                     with suppress(sqlite3.Error):

@@ -12,14 +12,19 @@ from pathlib import Path
 from typing import Self, TypeVar, TypeVarTuple
 
 from semel.errors import LogError, LogUnavailable
-from semel.log.limits import check_beginning, check_proposal
+from semel.log.limits import BATCH_ENTRIES_MAX, check_beginning, check_proposal
 from semel.log.protocol import Batch
 from semel.log.sqlite.appender import Appender
 from semel.log.sqlite.faults import faults_told
 from semel.log.sqlite.opening import check_writable, make_folder, refuse_foreign
 from semel.log.sqlite.pulses import Pulses
 from semel.log.sqlite.reader import Reader
-from semel.log.sqlite.watch import Watch
+from semel.log.sqlite.watch import Version, Watch
+
+_OWN_APPENDS_MAX = 64
+_OWN_BYTES_MAX = 64 * 1024
+"""So many of the last appends are given back without being read, each of at most so many bytes: a node that appends
+one small batch after the other would read each of them again, on another thread, only to skip it."""
 
 _OUT_OF_REACH_PAUSE_S = 0.05  # between the attempts to read a log that is locked or out of reach
 
@@ -45,6 +50,9 @@ class SqliteLog:
         self._writing = ThreadPoolExecutor(1, "semel-log-write")
         self._reading = ThreadPoolExecutor(1, "semel-log-read")
         self._pulsing = ThreadPoolExecutor(1, "semel-log-pulse")
+        self._own: dict[int, tuple[Sequence[bytes], Version]] = {}
+        """The entries of our last appends, by the position that they stand after, and the file's version with them."""
+        appender.witness = watch.version_now
         self._closed = False
 
     @classmethod
@@ -83,7 +91,8 @@ class SqliteLog:
     async def append(self, after: int, entries: Sequence[bytes]) -> int:
         """Commit `entries` after the position `after`; return the last position written, once it is on disk."""
         check_proposal(after, entries)
-        last = await self._run(self._writing, self._appender.append, after, entries)
+        last, seen = await self._run(self._writing, self._append, after, entries)
+        self._remember(after, entries, seen)
         self._watch.wake()
         if self._appender.checkpoint_due and not self._closed:
             # After the answer, not before it: the caller need not wait for what it does not need.
@@ -92,20 +101,42 @@ class SqliteLog:
 
     async def follow(self, after: int) -> AsyncGenerator[Batch, None]:
         """Yield every entry after the position `after`, in order, waiting for new ones for ever."""
+        seen: Version = None
         while True:
             self._check_open()
-            version = self._watch.version()  # before the read, so that no commit falls between the two
-            try:
-                batch = await self._run(self._reading, self._reader.read, after)
-            except LogUnavailable:
-                await asyncio.sleep(_OUT_OF_REACH_PAUSE_S)
+            if (own := self._own.get(after)) is not None:
+                entries, seen = own
+                yield Batch(after + 1, entries)
+                after += len(entries)
                 continue
-            if batch is None:
+            if seen is None:
+                seen = self._watch.version()  # before the read, so that no commit falls between the two
+                try:
+                    batch = await self._run(self._reading, self._reader.read, after)
+                except LogUnavailable:
+                    seen = None
+                    await asyncio.sleep(_OUT_OF_REACH_PAUSE_S)
+                    continue
+                if batch is not None:
+                    seen = None
+                    after = batch.last
+                    yield batch
+                    continue
                 self._check_open()
-                await self._watch.changed(version)
-            else:
-                after = batch.last
-                yield batch
+            await self._watch.changed(seen)
+            seen = None
+
+    def _append(self, after: int, entries: Sequence[bytes]) -> tuple[int, Version]:
+        """Append, in the writing thread; return the last position, and the file's version if it is ours."""
+        return self._appender.append(after, entries), self._appender.seen
+
+    def _remember(self, after: int, entries: Sequence[bytes], seen: Version) -> None:
+        """Keep what was just committed for who follows; what stands in the log never changes."""
+        if len(entries) > BATCH_ENTRIES_MAX or sum(map(len, entries)) > _OWN_BYTES_MAX:
+            return
+        self._own[after] = list(entries), seen
+        if len(self._own) > _OWN_APPENDS_MAX:
+            del self._own[next(iter(self._own))]
 
     async def tail(self) -> int:
         """Return the last committed position, 0 for an empty log."""
@@ -119,6 +150,7 @@ class SqliteLog:
         """Forget every entry below the position `before`, but never the last one."""
         while await self._run(self._writing, self._appender.trim, before):
             pass
+        self._own.clear()
 
     async def begin_after(self, first: bytes, after: int, entry: bytes) -> None:
         """Make an empty log go on with `entry` after the position `after`."""

@@ -6,6 +6,7 @@ often just after something happened, and less often as it grows quiet.
 
 import asyncio
 import sqlite3
+import threading
 from pathlib import Path
 
 from semel.errors import LogError
@@ -20,16 +21,30 @@ Version = int | None
 
 
 class Watch:
-    """The watching connection of one process; made anywhere, used in the event loop only."""
+    """The watching connection of one process; made anywhere, used in the event loop, but for `version_now`."""
 
     def __init__(self, path: Path) -> None:
         self._connection = connect_to_read(path, busy_s=0)
+        self._in_use = threading.Lock()
         self._waiting: dict[asyncio.Future[None], Version] = {}
         self._timer: asyncio.Handle | None = None
         self._pause_s = _PAUSE_MIN_S
 
     def version(self) -> Version:
         """Return the version of the file, which every commit by any process changes."""
+        if not self._in_use.acquire(blocking=False):
+            return None  # a commit is being looked at: whoever sees no version looks again
+        try:
+            return self._read()
+        finally:
+            self._in_use.release()
+
+    def version_now(self) -> Version:
+        """Return the same; for the thread that has just committed, before anybody else can."""
+        with self._in_use:
+            return self._read()
+
+    def _read(self) -> Version:
         try:
             row: tuple[int] = self._connection.execute("PRAGMA data_version").fetchone()
         except sqlite3.Error:
@@ -76,4 +91,5 @@ class Watch:
             if not change.done():
                 change.set_exception(reason)
         self._waiting.clear()
-        self._connection.close()
+        with self._in_use:
+            self._connection.close()
