@@ -6,13 +6,14 @@ import random
 import tempfile
 from pathlib import Path
 
+from tests.bench import peers
 from tests.bench.gateway import FULL, QUICK, gateway
 from tests.bench.latency import ROUNDS, latency
 from tests.bench.page import conditions, table, write
 from tests.bench.quorum import Quorum
 from tests.bench.silence import CALLERS, silences
 
-PARTS = ("quorum", "gateway")
+PARTS = ("quorum", "gateway", "peers")
 QUICK_ROUNDS, QUICK_KILLS = 4, 3
 
 
@@ -43,10 +44,13 @@ def main() -> None:
     rounds = given.rounds or (QUICK_ROUNDS if given.quick else ROUNDS)
     kills = given.kills or (QUICK_KILLS if given.quick else 20)
     for part in [given.part] if given.part else PARTS:
-        with tempfile.TemporaryDirectory(prefix="semel-bench-") as named:
+        with tempfile.TemporaryDirectory(prefix="semel-bench-", ignore_cleanup_errors=True) as named:
             folder = Path(named)
             if part == "gateway":
                 text = asyncio.run(gateway(folder, *(QUICK if given.quick else FULL)))
+            elif part == "peers":
+                sizes = peers.QUICK if given.quick else peers.FULL
+                text = asyncio.run(peers.peers(folder, *sizes, quick=given.quick))
             else:
                 text = "\n\n".join(asyncio.run(bench(folder, rounds=rounds, kills=kills, seed=given.seed)))
         if not (given.only_print or given.quick):
