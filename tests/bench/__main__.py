@@ -6,14 +6,14 @@ import random
 import tempfile
 from pathlib import Path
 
-from tests.bench import peers
+from tests.bench import growth, peers
 from tests.bench.gateway import FULL, QUICK, gateway
 from tests.bench.latency import ROUNDS, latency
 from tests.bench.page import conditions, table, write
 from tests.bench.quorum import Quorum
 from tests.bench.silence import CALLERS, silences
 
-PARTS = ("quorum", "gateway", "peers")
+PARTS = ("quorum", "gateway", "peers", "growth")
 QUICK_ROUNDS, QUICK_KILLS = 4, 3
 
 
@@ -51,6 +51,9 @@ def main() -> None:
             elif part == "peers":
                 sizes = peers.QUICK if given.quick else peers.FULL
                 text = asyncio.run(peers.peers(folder, *sizes, quick=given.quick))
+            elif part == "growth":
+                sizes = growth.QUICK if given.quick else growth.FULL
+                text = asyncio.run(growth.growth(folder, *sizes, quick=given.quick))
             else:
                 text = "\n\n".join(asyncio.run(bench(folder, rounds=rounds, kills=kills, seed=given.seed)))
         if not (given.only_print or given.quick):

@@ -153,7 +153,7 @@ def program_load(process: asyncio.subprocess.Process) -> Load:
 
 async def compete(found: Mapping[str, Contestant], rounds: int, window_s: float) -> None:
     """Let all take turns, with few callers first."""
-    for callers in ALL:
+    for callers in _numbers(found):
         able = [each for each in found.values() if callers in each.callers]
         for each in able:
             await each.run(callers, min(WARM_S, window_s))
@@ -162,6 +162,10 @@ async def compete(found: Mapping[str, Contestant], rounds: int, window_s: float)
                 each.windows.setdefault(callers, []).append(await each.run(callers, window_s))
         for each in able:
             print(f"  {callers:2} callers, {each.name}: {rate(each, callers):,.0f}/s", flush=True)
+
+
+def _numbers(found: Mapping[str, Contestant]) -> list[int]:
+    return sorted({callers for each in found.values() for callers in each.callers})
 
 
 def rate(one: Contestant, callers: int) -> float:
@@ -192,7 +196,7 @@ HEAD = "| | callers | calls/s | p50 | p99 | CPU a call | memory | syncs a call |
 def rows(found: Mapping[str, Contestant]) -> str:
     """Return the table of all."""
     lines = [HEAD]
-    for callers in ALL:
+    for callers in _numbers(found):
         for each in found.values():
             if callers in each.callers:
                 syncs = f"{each.syncs[callers]:.2f}" if callers in each.syncs else ""

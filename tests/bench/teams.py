@@ -32,6 +32,7 @@ SEMEL = "**semel**, one node, SQLite"
 DBOS_SQLITE, DBOS_FLOW, DBOS_STEP = "DBOS, SQLite, a step", "DBOS, PostgreSQL, no step", "DBOS, PostgreSQL, a step"
 RESTATE, RESTATE_PLAIN = "Restate, one node, a step", "Restate, one node, no step"
 FSYNCS = "bare fsyncs"
+NOTHING = "nothing: no promises"
 SEMEL_3, SEMEL_3_LEADER = "**semel**, three nodes, etcd, a follower asked", "**semel**, the same, the leader asked"
 SEMEL_API = "**semel**, the same, the Python API in a follower"
 RESTATE_3, RA_3, APPENDS = "Restate, three nodes, a step", "`ra`, three VMs, bare commands", "bare appends to etcd"
@@ -92,25 +93,32 @@ class Team:
             print(f"  without {name}: {self.missing[name]}", flush=True)
 
 
-async def mcp_server(team: Team, name: str, python: Path, program: str, *more: str) -> None:
-    """Start one of the servers without promises."""
-    processes, port = team.place(program.removesuffix(".py") + "-".join(["", *more])), free_port()
+async def serve(team: Team, python: Path, program: str, *more: str) -> tuple[str, int]:
+    """Start one of the servers without promises; return where it listens, and its process."""
+    processes, port = team.place("-".join([program.removesuffix(".py"), *more])), free_port()
     await processes.start("server", python, PROGRAMS / program, str(port), *more)
-    load = await team.http(f"127.0.0.1:{port}")
-    team.found[name] = Contestant(name, load, [processes.running["server"].pid], "none")
+    return f"127.0.0.1:{port}", processes.running["server"].pid
 
 
 async def sdk(team: Team) -> None:
-    await mcp_server(team, SDK, venv("sdk", f"mcp=={MCP}") / "python", "sdk_server.py")
+    authority, pid = await serve(team, venv("sdk", f"mcp=={MCP}") / "python", "sdk_server.py")
+    team.found[SDK] = Contestant(SDK, await team.http(authority), [pid], NOTHING)
+
+
+async def serve_tuned(team: Team) -> tuple[str, int]:
+    """Start the SDK's server as fast as it gets; return where it listens, and its process."""
+    python = venv("sdk-tuned", f"mcp=={MCP}", "uvloop", "httptools") / "python"
+    return await serve(team, python, "sdk_server.py", "tuned")
 
 
 async def sdk_tuned(team: Team) -> None:
-    python = venv("sdk-tuned", f"mcp=={MCP}", "uvloop", "httptools") / "python"
-    await mcp_server(team, TUNED, python, "sdk_server.py", "tuned")
+    authority, pid = await serve_tuned(team)
+    team.found[TUNED] = Contestant(TUNED, await team.http(authority), [pid], NOTHING)
 
 
 async def fastmcp(team: Team) -> None:
-    await mcp_server(team, FAST, venv("fastmcp", f"fastmcp=={FASTMCP}") / "python", "fastmcp_server.py")
+    authority, pid = await serve(team, venv("fastmcp", f"fastmcp=={FASTMCP}") / "python", "fastmcp_server.py")
+    team.found[FAST] = Contestant(FAST, await team.http(authority), [pid], NOTHING)
 
 
 async def semel_sqlite(team: Team) -> None:

@@ -13,15 +13,21 @@ ADD = types.Tool(
     input_schema={"type": "object", "properties": {"a": NUMBER, "b": NUMBER}, "required": ["a", "b"]},
     output_schema={"type": "object", "properties": {"result": NUMBER}, "required": ["result"]},
 )
+ECHO = types.Tool(
+    name="echo",
+    description="Give back what came.",
+    input_schema={"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
+    output_schema={"type": "object", "properties": {"result": {"type": "string"}}, "required": ["result"]},
+)
 
 
 async def list_tools(_context: object, _params: object) -> types.ListToolsResult:
-    return types.ListToolsResult(tools=[ADD])
+    return types.ListToolsResult(tools=[ADD, ECHO])
 
 
 async def call_tool(_context: object, params: types.CallToolRequestParams) -> types.CallToolResult:
     arguments = params.arguments or {}
-    total = arguments["a"] + arguments["b"]
+    total = arguments["text"] if params.name == "echo" else arguments["a"] + arguments["b"]
     return types.CallToolResult(
         content=[types.TextContent(type="text", text=str(total))], structured_content={"result": total}
     )
