@@ -401,6 +401,10 @@ class _Door:
         """Wait until the replica holds all that is in the log as this is asked."""
         return await self.runtime.read_to_tail()
 
+    def cancel(self, call: CallId) -> None:
+        """Have the tool of a call told to stop, wherever it runs."""
+        self.asides.cancel(call)
+
     def leave(self, within_s: float | None) -> dict[str, Any]:
         """Take no new calls from now on, and go down once what runs has ended."""
         return self._departure.ask(self.runtime, within_s)

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from tests.bench.load import HttpCaller, load
 
 ALL = (1, 16, 64)
 """How many callers at once."""
-WARM_S = 0.5
+WARM_S, IDLE_S = 0.5, 3.0
 SYNCS_S = 1.5
 """For so long the calls that reach the disk are counted, under one caller and under the most."""
 SETTLE_S = 0.3
@@ -57,6 +58,8 @@ class Contestant:
     windows: dict[int, list[Window]] = field(default_factory=dict)
     memory_mb: float = 0.0
     """The largest proportional set seen at the end of a window, of all its processes together."""
+    idle_cpu: float = 0.0
+    """Seconds of CPU a second that it takes when nobody calls."""
     syncs: dict[int, float] = field(default_factory=dict)
     """Syncs a call, by the number of callers."""
 
@@ -64,18 +67,33 @@ class Contestant:
         """Load it for a while."""
         before_s = self.cpu_s()
         latencies_ms, took_s = await self.load(callers, duration_s)
-        window = Window(latencies_ms, took_s, self.cpu_s() - before_s)
+        window = Window(latencies_ms, took_s, max(0.0, self.cpu_s() - before_s - self.idle_cpu * took_s))
         self.memory_mb = max(self.memory_mb, sum(map(_proportional_mb, self.processes())))
         return window
 
+    async def idle(self) -> None:
+        """Note what it takes when nobody calls; it is not counted as the calls'."""
+        before_s, begun_s = self.cpu_s(), time.perf_counter()
+        await asyncio.sleep(IDLE_S)  # what is measured is a time in which nothing happens
+        self.idle_cpu = (self.cpu_s() - before_s) / (time.perf_counter() - begun_s)
+
     def processes(self) -> list[int]:
         """Return all its processes, as they are now."""
-        return [pid for pid, fields in _stats() if int(fields[3]) in self.sessions]
+        return list(self._stats())
 
     def cpu_s(self) -> float:
         """Return the CPU time so far of all its processes, those that have ended and were waited for included."""
-        ticks = [sum(map(int, fields[11:15])) for _, fields in _stats() if int(fields[3]) in self.sessions]
-        return sum(ticks) / os.sysconf("SC_CLK_TCK")
+        return sum(sum(map(int, fields[11:15])) for fields in self._stats().values()) / os.sysconf("SC_CLK_TCK")
+
+    def _stats(self) -> dict[int, list[str]]:
+        """Return what is in its sessions, and what that has started in sessions of its own, as PostgreSQL does."""
+        everything = _stats()
+        found = {pid: fields for pid, fields in everything.items() if int(fields[3]) in self.sessions}
+        while more := {
+            pid: fields for pid, fields in everything.items() if int(fields[1]) in found and pid not in found
+        }:
+            found |= more
+        return found
 
     async def count_syncs(self, strace: Path, folder: Path) -> None:
         """Load it once more, and count what it asks the disk to keep beyond what it does when it idles."""
@@ -106,12 +124,12 @@ class Contestant:
         return sum(map(int, counted)), took_s, len(latencies_ms)
 
 
-def _stats() -> list[tuple[int, list[str]]]:
-    """Return every process's number and the fields of its `stat` after the name."""
-    found = []
+def _stats() -> dict[int, list[str]]:
+    """Return the fields of each process's `stat` after its name."""
+    found = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            found.append((int(path.parent.name), path.read_text().rpartition(")")[2].split()))
+            found[int(path.parent.name)] = path.read_text().rpartition(")")[2].split()
     return found
 
 
@@ -145,23 +163,41 @@ def program_load(process: asyncio.subprocess.Process) -> Load:
         assert process.stdout is not None
         process.stdin.write(b"%d %.3f\n" % (number, duration_s))
         async with asyncio.timeout(duration_s + 60):
-            said = json.loads(await process.stdout.readline())
+            line = await process.stdout.readline()
+        if not line:
+            raise ConnectionError("the program with its callers ended")
+        said = json.loads(line)
         return said["latencies_ms"], said["took_s"]
 
     return run
 
 
-async def compete(found: Mapping[str, Contestant], rounds: int, window_s: float) -> None:
-    """Let all take turns, with few callers first."""
+async def compete(found: dict[str, Contestant], rounds: int, window_s: float) -> dict[str, str]:
+    """Let all take turns, with few callers first; return who fell over, and is out, with what was said of it."""
+    fallen: dict[str, str] = {}
+
+    async def turn(each: Contestant, callers: int, duration_s: float) -> Window | None:
+        try:
+            return await each.run(callers, duration_s)
+        except (OSError, TimeoutError, AssertionError, ExceptionGroup) as error:
+            fallen[each.name] = f"fell over under {callers} callers: {error!r}"
+            print(f"  {each.name} {fallen[each.name]}", flush=True)
+            found.pop(each.name)
+            return None
+
+    await asyncio.gather(*(each.idle() for each in found.values()))
     for callers in _numbers(found):
-        able = [each for each in found.values() if callers in each.callers]
-        for each in able:
-            await each.run(callers, min(WARM_S, window_s))
+        for each in list(found.values()):
+            if callers in each.callers:
+                await turn(each, callers, min(WARM_S, window_s))
         for _ in range(rounds):
-            for each in able:
-                each.windows.setdefault(callers, []).append(await each.run(callers, window_s))
-        for each in able:
-            print(f"  {callers:2} callers, {each.name}: {rate(each, callers):,.0f}/s", flush=True)
+            for each in list(found.values()):
+                if callers in each.callers and (window := await turn(each, callers, window_s)):
+                    each.windows.setdefault(callers, []).append(window)
+        for each in found.values():
+            if callers in each.callers:
+                print(f"  {callers:2} callers, {each.name}: {rate(each, callers):,.0f}/s", flush=True)
+    return fallen
 
 
 def _numbers(found: Mapping[str, Contestant]) -> list[int]:
@@ -207,6 +243,7 @@ def rows(found: Mapping[str, Contestant]) -> str:
                     f"{quantile_ms(each, callers, 0.5):.2f} ms",
                     f"{quantile_ms(each, callers, 0.99):.2f} ms",
                     f"{cpu_us(each, callers):,.0f} µs",
+                    f"{each.idle_cpu * 100:.1f} %",
                     f"{each.memory_mb:,.0f} MB",
                     syncs,
                 )

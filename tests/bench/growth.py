@@ -159,8 +159,8 @@ async def growth(folder: Path, rounds: int, window_s: float, *, quick: bool) -> 
     for name, (start, each_s) in kinds.items():
         async with team(folder / name, {name: start}) as made:
             assert not made.missing, made.missing
-            await compete(made.found, rounds, each_s)
-            texts.append(rows(made.found))
+            fallen = await compete(made.found, rounds, each_s)
+            texts.append("\n".join([rows(made.found), *(f"- {who}: {what}" for who, what in fallen.items())]))
             print(texts[-1], flush=True)
     loads = f"The load average was {begun:.0f} when it began and {os.getloadavg()[0]:.0f} when it ended."
     return "\n\n".join([f"{measured('the nodes, the members, the callers')}; {rounds} rounds. {loads}", *texts])

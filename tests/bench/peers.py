@@ -41,7 +41,7 @@ async def peers(folder: Path, rounds: int, window_s: float, *, quick: bool) -> s
 async def contest(folder: Path, members: dict[str, teams.Start], rounds: int, window_s: float) -> Team:
     """Start a team, let it compete, and count its syncs."""
     async with team(folder, members) as found:
-        await compete(found.found, rounds, window_s)
+        found.missing |= await compete(found.found, rounds, window_s)
         try:
             strace = debian("strace", "strace", holding=STRACE) / STRACE
         except NotInstallable as error:

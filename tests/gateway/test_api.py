@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from semel.core.call import CallId
 from semel.errors import NoLeader, SemelError, Unconfirmed, UsageError
 from semel.gateway.api import api_routes
 from semel.gateway.asof import AsOf
@@ -32,6 +33,7 @@ class Node:
         self.error: SemelError | None = None
         self.reads = 0
         self.left: list[float | None] = []
+        self.cancelled: list[CallId] = []
 
     def status(self) -> dict[str, Any]:
         return {"position": self.position}
@@ -41,6 +43,9 @@ class Node:
         if self.error is not None:
             raise self.error
         return self.position
+
+    def cancel(self, call: CallId) -> None:
+        self.cancelled.append(call)
 
     def leave(self, within_s: float | None) -> dict[str, Any]:
         if self.error is not None:
@@ -136,3 +141,23 @@ async def test_a_node_that_is_starting_is_asked_again(tmp_path: Path) -> None:
         assert not done
         node.error = None
         assert await asking == {"node": "n1"}
+
+
+async def test_a_call_is_cancelled_by_its_key_and_caller_and_not_by_a_web_page(tmp_path: Path) -> None:
+    node = Node()
+    async with serving(node, tmp_path) as url, httpx2.AsyncClient() as http, connect(url, caller="ann") as client:
+        await client.cancel("order 42/&é")
+        await client.cancel("order-43", round=2)
+        answer = await http.post(f"{url}/v1/cancel?key=k")
+        assert (answer.status_code, answer.json()) == (202, {})
+        for wrong in ("", "?key=", "?key=k&round=x", "?key=k&round=-1"):
+            assert (await http.post(f"{url}/v1/cancel{wrong}")).status_code == 400
+        assert (await http.get(f"{url}/v1/cancel?key=k")).status_code == 405
+        for origin in (url, "http://evil.example", "null"):
+            answer = await http.post(f"{url}/v1/cancel?key=k", headers={"origin": origin})
+            assert answer.status_code == 403
+    assert node.cancelled == [
+        CallId("ann", "order 42/&é"),
+        CallId("ann", "order-43", 2),
+        CallId("anonymous", "k"),
+    ]

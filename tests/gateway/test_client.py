@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from mcp import MCPError
 from mcp.server.mcpserver import MCPServer
 from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
@@ -33,9 +34,11 @@ from semel.errors import (
     UnknownTool,
     UsageError,
 )
+from semel.gateway.announcing import Announcer
 from semel.gateway.answers import answer_of
 from semel.gateway.http import BODY_BYTES_MAX, make_app, serve_http
 from semel.gateway.server import make_server
+from semel.node.asides import Party, Question, Unanswered
 from semel.node.backend import Reply
 
 from .fakes import ADD, FakeBackend
@@ -44,8 +47,8 @@ pytestmark = pytest.mark.anyio
 
 
 @asynccontextmanager
-async def serving(backend: FakeBackend, *routes: Route) -> AsyncIterator[str]:
-    app = make_app(make_server(backend), backend.readiness, routes=routes)
+async def serving(backend: FakeBackend, *routes: Route, announcer: Announcer | None = None) -> AsyncIterator[str]:
+    app = make_app(make_server(backend, announcer=announcer), backend.readiness, routes=routes)
     async with serve_http(app, "127.0.0.1", 0) as port:
         yield f"http://127.0.0.1:{port}"
 
@@ -372,3 +375,127 @@ async def test_every_request_for_a_call_has_its_key_also_those_of_a_call_that_wa
     keys = [asked.key for backend in backends for asked in backend.asked]
     assert set(keys) == {answer.key for answer in answers}
     assert len(keys) == 4  # the call that was refused twice, and the next, which goes to who answered
+
+
+class Telling(FakeBackend):
+    """Tells how far it has come before it answers, or fails."""
+
+    steps: tuple[int, ...] = ()
+
+    async def call(self, *args: Any, party: Party | None = None, **options: Any) -> Reply:
+        assert party is not None
+        for step in self.steps:
+            party.told("notifications/progress", {"progress": step, "total": 3, "message": f"step {step}"})
+        return await super().call(*args, party=party, **options)
+
+
+async def test_a_tools_progress_is_told_and_a_retry_elsewhere_does_not_tell_it_again() -> None:
+    first, second = Telling(error=Draining("it goes down")), Telling()
+    first.steps, second.steps = (1, 2), (1, 2, 3)
+    told: list[tuple[float, float | None, str | None]] = []
+    async with serving(first) as one, serving(second) as other, semel.connect(one, other) as client:
+        answer = await client.call("add", {"a": 1}, progress=lambda *step: told.append(step))
+    assert answer.result == 1
+    assert told == [(step, 3, f"step {step}") for step in (1, 2, 3)]
+
+
+async def test_a_call_that_asks_for_more_is_an_answer_and_goes_on_with_answers_under_its_key() -> None:
+    form = {"mode": "form", "message": "Who?", "requestedSchema": {"type": "object", "properties": {}}}
+    wanted = {"who": {"method": "elicitation/create", "params": form}}
+
+    class Asking(FakeBackend):
+        async def call(self, *args: Any, **options: Any) -> Reply:
+            answers = options["details"].answers
+            self.status = Status.OK if answers else Status.INPUT_REQUIRED
+            self.result = None if answers else {"inputRequests": wanted, "requestState": "mine"}
+            self.records.clear()
+            return await super().call(*args, **options)
+
+    first, second = Asking(), Asking()
+    async with serving(first) as one, semel.connect(one, capabilities={"elicitation": {}}) as client:
+        asking = await client.call("add", {"a": 1})
+    assert (asking.outcome, asking.raw["inputRequests"]) == (Status.INPUT_REQUIRED, wanted)
+    reply = {"who": {"action": "accept", "content": {"name": "Ann"}}}
+    async with serving(second) as other, semel.connect(other) as client:
+        answer = await client.call("add", {"a": 1}, state=asking.raw["requestState"], answers=reply)
+    assert (answer.outcome, answer.result, answer.key) == (Status.OK, 1, asking.key)
+    (before,), (after,) = first.asked, second.asked
+    assert before.details is not None
+    assert before.details.meta["io.modelcontextprotocol/clientCapabilities"] == {"elicitation": {}}
+    assert after.details is not None
+    assert (after.details.round, after.details.answers) == (2, {"requestState": "mine", "inputResponses": reply})
+    assert (before.key, before.made) == (after.key, after.made) == (asking.key, True)
+
+
+async def test_a_tool_that_asks_while_it_runs_is_an_answer_that_is_not_in_the_log() -> None:
+    class Asking(FakeBackend):
+        async def call(self, *args: Any, party: Party | None = None, **options: Any) -> Reply:
+            assert party is not None
+            party.asked(Question("q1", "roots/list", {}, self.asides))
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    async with serving(Asking()) as url, semel.connect(url) as client:
+        answer = await client.call("add", {}, key="k")
+    assert (answer.outcome, answer.key, answer.logged) == (Status.INPUT_REQUIRED, "k", False)
+    assert answer.raw["inputRequests"] == {"q1": {"method": "roots/list", "params": {}}}
+
+
+async def test_a_request_that_is_no_call_has_its_result_or_error_from_the_first_node_that_answers() -> None:
+    class Reading(FakeBackend):
+        async def ask(self, method: str, params: Any, party: Party) -> dict[str, Any]:
+            if self.error is not None:
+                raise self.error
+            if params["uri"] != "note://1":
+                raise Unanswered({"code": -32602, "message": "no such note"})
+            party.told("notifications/message", {"level": "info", "data": method})
+            return {"contents": [{"uri": params["uri"], "text": "One"}]}
+
+    heard: list[str] = []
+    leaving, other = Reading(error=Draining("it goes down")), Reading()
+    async with serving(leaving) as one, serving(other) as two, semel.connect(free_url(), one, two) as client:
+        read = await client.request("resources/read", {"uri": "note://1"}, heard=lambda method, _: heard.append(method))
+        assert read["contents"] == [{"uri": "note://1", "text": "One"}]
+        assert heard == ["notifications/message"]
+        with pytest.raises(MCPError, match="no such note"):
+            await client.request("resources/read", {"uri": "note://2"})
+        with pytest.raises(BadArguments):
+            await client.request("resources/read", {"uri": math.nan})
+
+
+async def test_changes_are_told_until_the_node_ends() -> None:
+    announcer, told = Announcer(), asyncio.Queue[tuple[str, str]]()
+    async with contextlib.AsyncExitStack() as node, asyncio.timeout(20):
+        url = await node.enter_async_context(serving(FakeBackend(), announcer=announcer))
+        async with semel.connect(free_url(), url) as client:
+            stream = await client.listen(
+                lambda method, params: told.put_nowait((method, params.get("uri", ""))), resources=["note://1"]
+            )
+            announcer.happened("resource", "note://2")
+            announcer.happened("resource", "note://1")
+            announcer.happened("tools", "")
+            assert await told.get() == ("notifications/resources/updated", "note://1")
+            assert await told.get() == ("notifications/tools/list_changed", "")
+            await node.aclose()
+            await stream
+
+
+async def test_a_node_that_falls_silent_in_a_request_that_is_no_call_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("semel.gateway.client.SILENCE_S", 0.2)
+
+    async def say_nothing(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    class Reading(FakeBackend):
+        async def ask(self, method: str, params: Any, party: Party) -> dict[str, Any]:
+            return {"contents": []}
+
+    async with (
+        asyncio.timeout(10),
+        answering(say_nothing) as mute,
+        serving(Reading()) as url,
+        semel.connect(mute, url) as client,
+    ):
+        assert (await client.request("resources/read", {"uri": "note://1"}))["contents"] == []

@@ -148,13 +148,15 @@ async def test_each_refusal_is_that_of_a_nodes_own_door(log: str) -> None:
     async with Client(Pay(log).server) as client:
         refusals = {
             "unknown_tool": client.call_tool("chage", {}),
-            "bad_arguments": client.call_tool("charge", {"account": "ann"}),
             "bad_key": client.call_tool("charge", {"account": "ann", "amount": 1}, meta={KEY: 7}),
         }
         for code, refusal in refusals.items():
             with pytest.raises(MCPError, match="Nothing was run") as refused:
                 await refusal
             assert (refused.value.error.data["source"], refused.value.error.data["code"]) == ("semel", code)
+        misfit = await client.call_tool("charge", {"account": "ann"})
+        assert misfit.is_error
+        assert (misfit.meta or {})["dev.semel/error"]["code"] == "bad_arguments"
 
 
 async def test_an_author_can_want_keys_and_name_places_for_them(log: str) -> None:

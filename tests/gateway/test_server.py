@@ -16,7 +16,7 @@ from mcp.server.auth.provider import AccessToken
 
 from semel.core.call import Status
 from semel.core.limits import Limits
-from semel.errors import Busy, KeyReused, SemelError, Undecided
+from semel.errors import BadArguments, Busy, KeyReused, SemelError, Undecided
 from semel.gateway.http import make_app, serve_http
 from semel.gateway.results import ended, failed, not_begun
 from semel.gateway.server import make_server
@@ -284,3 +284,13 @@ async def test_a_client_that_goes_away_does_not_end_the_call(era: str) -> None:
         backend.held.set()
         again = await client.call_tool("add", {"a": 1}, meta={"dev.semel/idempotency-key": "sum"})
     assert again.structured_content == {"result": 1}
+
+
+@pytest.mark.parametrize("era", ["2026-07-28", "legacy"])
+async def test_arguments_that_do_not_fit_are_told_as_a_failure_that_a_model_can_mend(era: str) -> None:
+    backend = FakeBackend(error=BadArguments("at $.a: 'x' is no number. Nothing was run"))
+    async with Client(make_server(backend), mode=era) as client:
+        result = await client.call_tool("add", {"a": "x"})
+    assert result.is_error
+    assert result.content[0].text == "at $.a: 'x' is no number. Nothing was run"
+    assert (result.meta or {})["dev.semel/error"] == {"source": "semel", "code": "bad_arguments", "retrySafe": True}

@@ -16,7 +16,6 @@ from semel.cli.options import DEFAULT_URL, NodeUrls, flat_urls, keys_option, tim
 from semel.cli.output import note, print_json
 from semel.cli.recipe import CLIENTS, entry_for, place_of
 from semel.cli.signals import Signals
-from semel.errors import SemelError
 
 if TYPE_CHECKING:
     from semel.gateway.client import Client
@@ -27,8 +26,8 @@ TIMEOUT_S = 300.0
 NOBODY_S = 45.0
 """How long nobody at all may answer: less than the minute after which common clients give up, so that the client
 hears what is wrong, and that nothing was run."""
-INTRODUCTION_S = 0.5
-"""How long the nodes have to say what their server says of itself; the client waits for its handshake meanwhile."""
+INTRODUCTION_S = 2.0
+"""How long the nodes have to say what they offer; the client waits for its handshake meanwhile, and hears it once."""
 
 
 CONNECT_LESSON = """\
@@ -41,6 +40,7 @@ A client starts it and talks to it on stdin and stdout; nobody needs to type int
 its client, on Ctrl-C, and on SIGTERM.
 
 Whatever happens to a node, the retry goes to another one under the same key, so the tool runs once.
+Resources, prompts, questions to the user, progress and changes come through as well, from any node.
 A client that itself sends a call again is known by its key, if it sends one; else it makes a new call.
 """
 
@@ -59,7 +59,7 @@ A client that itself sends a call again is known by its key, if it sends one; el
 def connect(
     urls: tuple[str, ...], caller: str | None, timeout_s: float, keys: tuple[str, ...], client: str | None
 ) -> None:
-    """Be an MCP server on stdin and stdout whose calls go to the cluster at the URLs, each once.
+    """Be an MCP server on stdin and stdout for the cluster at the URLs, whose calls are each run once.
 
     Without a URL it is the node at http://127.0.0.1:8420, or what SEMEL_URL says. Name several nodes: when one
     dies, its calls are asked for again at the next, under the same key. A cluster that is not there yet is waited for.
@@ -116,27 +116,18 @@ async def _serve(way: Way, wire: "Wire") -> None:
 
 async def _pass_on(client: "Client", way: Way, wire: "Wire") -> None:
     from semel.gateway.asked import KEYS_OF_CLIENTS
-    from semel.gateway.passage import make_passage
+    from semel.gateway.passage import open_passage
     from semel.gateway.stdio import serve_stdio
 
-    server = make_passage(
+    passage = open_passage(
         client,
-        instructions=await _instructions(client),
         client_keys=(*KEYS_OF_CLIENTS, *way.keys),
         list_timeout_s=min(NOBODY_S, way.timeout_s),
+        introduction_s=INTRODUCTION_S,
         note=_say,
     )
-    await serve_stdio(server, wire)
-
-
-async def _instructions(client: "Client") -> str | None:
-    """Return what the nodes' server says of itself to models, None if it does not say so at once."""
-    try:
-        async with asyncio.timeout(INTRODUCTION_S):
-            return await client.instructions()
-    except (TimeoutError, SemelError):
-        _say("no node answers yet; calls are held until one does")
-        return None
+    async with passage as server:
+        await serve_stdio(server, wire)
 
 
 def _say(text: str) -> None:

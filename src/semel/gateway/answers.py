@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from semel.answer import plain_value
 from semel.core.call import Record, Status
 from semel.gateway import meta
@@ -19,7 +21,8 @@ class Answer:
     """How a call stands: its outcome, its result, and what the log says of it.
 
     `result` is the tool's value: what it returned where the tool has an output schema, else the text of its answer,
-    else the list of its content blocks. `raw` is the whole CallToolResult.
+    else the list of its content blocks. `raw` is the whole CallToolResult, or with the outcome "input_required" the
+    InputRequiredResult. A tool that asks in the middle of its run has written nothing yet: then the position is 0.
     """
 
     outcome: Status
@@ -36,7 +39,7 @@ class Answer:
 
     @property
     def logged(self) -> bool:
-        """False if the log could not take the outcome yet: only ever of a read for which no key was given."""
+        """False if the outcome is not in the log: of a read without a key while it is down, or while the tool asks."""
         return self.position > 0
 
     @property
@@ -45,10 +48,22 @@ class Answer:
         return self.outcome is Status.IN_DOUBT
 
 
+_RUNNING: Mapping[str, Any] = {
+    meta.OUTCOME: Status.INPUT_REQUIRED,
+    meta.POSITION: 0,
+    meta.EXECUTION_ID: 0,
+    meta.TERM: 0,
+    meta.EXECUTOR: "",
+    meta.ATTEMPT: 0,
+    meta.REPLAYED: False,
+}
+"""What is said of a call whose tool runs, and waits for an answer."""
+
+
 def result_of(reply: Reply) -> dict[str, Any]:
     """Return the CallToolResult of a reply: the stored one, with what the log says of it in `_meta`."""
     record = reply.record
-    result: dict[str, Any] = _in_doubt(record) if record.result is None else json.loads(bytes(record.result))
+    result: dict[str, Any] = _in_doubt(record) if record.result is None else _read(record.result)
     said = {
         meta.KEY: record.id.key,
         meta.POSITION: record.position,
@@ -68,6 +83,14 @@ def result_of(reply: Reply) -> dict[str, Any]:
     return {**result, "_meta": {**kept, **said}}
 
 
+def _read(result: msgspec.Raw) -> dict[str, Any]:
+    try:
+        read: dict[str, Any] = msgspec.json.decode(result)
+    except msgspec.DecodeError:  # half characters, which only JSON's escapes can carry
+        read = json.loads(bytes(result))
+    return read
+
+
 def answer_of(reply: Reply) -> Answer:
     """Return a reply as an Answer."""
     return read_answer(result_of(reply))
@@ -76,6 +99,8 @@ def answer_of(reply: Reply) -> Answer:
 def read_answer(raw: dict[str, Any]) -> Answer:
     """Return a node's CallToolResult as an Answer; KeyError or ValueError if it is of another server."""
     said: Mapping[str, Any] = raw.get("_meta") or {}
+    if raw.get("resultType") == "input_required" and meta.KEY in said:
+        said = {**_RUNNING, **said}
     return Answer(
         outcome=Status(said[meta.OUTCOME]),
         result=plain_value(raw),

@@ -1,4 +1,4 @@
-"""The HTTP routes beside MCP: status, the audit as JSON lines, the request to leave, and the way in for peers.
+"""The HTTP routes beside MCP: status, the audit, the requests to stop a tool and to leave, and the way in for peers.
 
 Knows the shapes of requests and responses; what they say comes from the node and its replica.
 """
@@ -17,10 +17,12 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from semel.audit.query import PAGE_ROWS, Filter, history, news
-from semel.core.call import Status
+from semel.core.call import CallId, Status
 from semel.errors import SemelError
+from semel.gateway.asked import ANONYMOUS
 from semel.gateway.asof import AsOf
 
+_DIGITS_MAX = 9
 _SWITCHES = {"": False, "0": False, "false": False, "1": True, "true": True}
 
 
@@ -50,6 +52,10 @@ class Observed(Protocol):
         """Wait until the replica holds all that is in the log as this is asked; raises `Unconfirmed`."""
         ...
 
+    def cancel(self, call: CallId) -> None:
+        """Have the tool of a call told to stop, wherever it runs; best effort."""
+        ...
+
     def leave(self, within_s: float | None) -> dict[str, Any]:
         """Take no new calls from now on, and go down once what runs has ended; return what there is to wait for."""
         ...
@@ -75,10 +81,17 @@ def api_routes(node: Observed, replica: Path, peers: ASGIApp) -> list[BaseRoute]
             return JSONResponse({"error": "no web page may ask a node to leave"}, status_code=403)
         return JSONResponse(node.leave(_seconds(request, "timeout")), status_code=202)
 
+    async def cancel(request: Request) -> Response:
+        if "origin" in request.headers:
+            return JSONResponse({"error": "no web page may have a tool stopped"}, status_code=403)
+        node.cancel(_call(request))
+        return JSONResponse({}, status_code=202)
+
     return [
         Route("/v1/status", _telling(status)),
         Route("/v1/audit", _telling(audit)),
         Route("/v1/drain", _telling(drain), methods=["POST"]),
+        Route("/v1/cancel", _telling(cancel), methods=["POST"]),
         WebSocketRoute("/peer", peers),
     ]
 
@@ -123,6 +136,17 @@ def _seconds(request: Request, name: str) -> float | None:
     if not (math.isfinite(seconds) and seconds >= 0):
         raise ValueError(f"{name} is a number of seconds, 0 or more, not {value!r}")
     return seconds
+
+
+def _call(request: Request) -> CallId:
+    """Return the call, and its round, that a request names by key, caller and round."""
+    given = request.query_params
+    key, number = given.get("key", ""), given.get("round", "1")
+    if not key:
+        raise ValueError("a call is named by its key: send key=")
+    if not number.isdecimal() or len(number) > _DIGITS_MAX:
+        raise ValueError(f"round is a whole number, not {number[:100]!r}")
+    return CallId(given.get("caller", ANONYMOUS), key, int(number))
 
 
 def _filter(request: Request) -> Filter:

@@ -39,7 +39,8 @@ Context = ServerRequestContext[Any, Any]
 
 _LEVEL = "dev.semel/log-level"
 _PARTY = "dev.semel/party"
-_TOLD_OTHERWISE = (meta.KEY, meta.KEY_MADE, meta.CALLER, meta.CLIENT, meta.ERRORS_AS_RESULTS)
+_PARTY_CHARS_MAX = 64
+_TOLD_OTHERWISE = (meta.KEY, meta.KEY_MADE, meta.CALLER, meta.CLIENT, meta.REFUSED, meta.ERRORS_AS_RESULTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +50,8 @@ class Asked:
     `named` is true if the request brought the key, `made` if the key was made for this one call, here or by semel's
     client. `client` is what the client program calls itself, for information. `held` counts the tickets that the
     request has had because its call was held. `details` is the rest, for the node: what the tool may learn of `_meta`,
-    and the round; `replies` are answers to what a running tool has asked, by the keys of its questions. `state` is the
-    request's own `requestState`. `also` is its `_meta`, as it came.
+    and the round; `replies` are answers to what a running tool has asked, by the keys of its questions, and `refused`
+    the errors in the place of answers. `state` is the request's own `requestState`. `also` is its `_meta`, as it came.
     """
 
     key: str
@@ -61,6 +62,7 @@ class Asked:
     held: int = 0
     details: Details = field(default_factory=Details)
     replies: Mapping[str, Any] = field(default_factory=dict)
+    refused: Mapping[str, Any] = field(default_factory=dict)
     state: str | None = None
     also: Mapping[str, Any] = field(default_factory=dict)
 
@@ -91,14 +93,20 @@ def asked(context: Context, params: types.CallToolRequestParams, client_keys: Se
     )
     replies = (context.params or {}).get("inputResponses")
     if params.request_state is not None:
-        return follow(given, params.request_state, replies if isinstance(replies, dict) else {})
+        refused = said.get(meta.REFUSED)
+        return follow(
+            given,
+            params.request_state,
+            replies if isinstance(replies, dict) else {},
+            refused if isinstance(refused, dict) else {},
+        )
     if isinstance(replies, dict):  # of a client that knows what it will be asked
         return replace(given, details=replace(given.details, answers={"inputResponses": replies}))
     return given
 
 
-def follow(given: Asked, state: str, replies: Mapping[str, Any]) -> Asked:
-    """Return what a request means that brings a ticket, and replies to what was asked.
+def follow(given: Asked, state: str, replies: Mapping[str, Any], refused: Mapping[str, Any]) -> Asked:
+    """Return what a request means that brings a ticket, and replies to what was asked, or errors in their place.
 
     Raises:
         BadTicket: the `requestState` is no ticket, or was given for another call or caller.
@@ -123,6 +131,7 @@ def follow(given: Asked, state: str, replies: Mapping[str, Any]) -> Asked:
         held=ticket.held,
         details=replace(given.details, round=ticket.round, answers=answers),
         replies={key: replies[key] for key in ticket.questions if key in replies},
+        refused={key: refused[key] for key in ticket.questions if key in refused},
         state=state,
     )
 
@@ -158,6 +167,9 @@ def call_meta(context: Context) -> dict[str, Any]:
 
 def _party(context: Context) -> str | None:
     """Return a name for the client of a request, None if requests of other clients may look the same."""
+    claimed = _said(context).get(meta.PARTY)
+    if isinstance(claimed, str):  # of `semel connect`, which has made it up: nobody else knows it
+        return f"passage {claimed[:_PARTY_CHARS_MAX]}"
     caller = find_caller(context)
     if caller != ANONYMOUS:
         return f"caller {caller}"

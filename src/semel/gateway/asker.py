@@ -26,7 +26,7 @@ LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "e
 
 _KEPT_BACK = (
     *(CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY),
-    *("progressToken", meta.PARTY),
+    *("progressToken", meta.PARTY, meta.LOGS_UNASKED),
 )
 """Of these names in `_meta`, what is to be said is said anew by the connection to the server."""
 
@@ -48,8 +48,9 @@ class Asker:
     """The client behind one request.
 
     `modern` is false if it is of the handshake eras; `capabilities` is what it said of itself; `log_level` is the
-    lowest level of log lines that it wants, None if it said none; `progress` is true if it wants to hear of progress.
-    `party` names the client, None if nobody knows whether another request is of the same one.
+    lowest level of log lines that it wants, None if it said none, and then `logs_unasked` is true if it takes what
+    comes; `progress` is true if it wants to hear of progress. `party` names the client, None if nobody knows whether
+    another request is of the same one.
     `meta` is what of its `_meta` goes along.
     """
 
@@ -57,6 +58,7 @@ class Asker:
     modern: bool = True
     capabilities: Mapping[str, Any] = field(default_factory=dict)
     log_level: str | None = None
+    logs_unasked: bool = False
     progress: bool = False
     party: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
@@ -65,11 +67,13 @@ class Asker:
     def of(cls, said: Mapping[str, Any], way: Way | None) -> "Asker":
         """Return who asked with this `_meta`."""
         capabilities, level = said.get(CLIENT_CAPABILITIES_META_KEY), said.get(LOG_LEVEL_META_KEY)
+        modern = said.get(PROTOCOL_VERSION_META_KEY, MODERN_PROTOCOL_VERSIONS[-1]) in MODERN_PROTOCOL_VERSIONS
         return cls(
             way=way,
-            modern=said.get(PROTOCOL_VERSION_META_KEY, MODERN_PROTOCOL_VERSIONS[-1]) in MODERN_PROTOCOL_VERSIONS,
+            modern=modern,
             capabilities=capabilities if isinstance(capabilities, dict) else {},
             log_level=level if level in LEVELS else None,
+            logs_unasked=not modern or said.get(meta.LOGS_UNASKED) is True,
             progress="progressToken" in said,
             party=said.get(meta.PARTY),
             meta={name: value for name, value in said.items() if name not in _KEPT_BACK},
@@ -93,9 +97,9 @@ class Asker:
         self.way.tell(method, params)
 
     def _wants(self, level: object) -> bool:
-        """Return whether it wants log lines of a level; a client of old that names none takes what comes."""
+        """Return whether it wants log lines of a level."""
         if self.log_level is None or level not in LEVELS:
-            return not self.modern
+            return self.logs_unasked
         return LEVELS.index(str(level)) >= LEVELS.index(self.log_level)
 
 

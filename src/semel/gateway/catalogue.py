@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from semel.core.call import Effect, Spec
 from semel.errors import BadArguments, UnknownTool
 from semel.gateway import meta
 from semel.gateway.overrides import NOTHING, Override, Reconcile
+from semel.gateway.plainschema import first_look
 from semel.gateway.taskmode import TaskMode, said_of
 
 _log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Entry:
     spec: Spec
     serialize_by: str | None
     validator: Validator | None
+    first_look: Callable[[Mapping[str, Any]], bool] | None = None
     reconcile: Reconcile | None = None
 
 
@@ -90,7 +92,7 @@ class Catalogue:
         entry = self._entries.get(tool)
         if entry is None:
             raise UnknownTool(self._unknown(tool))
-        if entry.validator is not None:
+        if entry.validator is not None and not (entry.first_look is not None and entry.first_look(arguments)):
             _check(tool, entry.validator, arguments)
         if entry.serialize_by is None:
             return entry.spec
@@ -146,6 +148,7 @@ def make_entry(server: str, tool: Mapping[str, Any], *, prefix: str = "", overri
         spec=Spec(effect=effect, timeout_s=override.timeout_s or _timeout_s(said.get(meta.TIMEOUT))),
         serialize_by=serialize_by if isinstance(serialize_by, str) else None,
         validator=_validator(name, tool["inputSchema"]),
+        first_look=first_look(tool["inputSchema"]),
         reconcile=override.reconcile,
     )
 

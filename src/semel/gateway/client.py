@@ -4,23 +4,29 @@ Knows URLs, time limits and retries; what goes over the wire is the work of `end
 """
 
 import asyncio
+import contextlib
 import json
+import math
 import random
 import sys
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx2
+from mcp import MCPError
+from mcp_types import CLIENT_CAPABILITIES_META_KEY
 
 from semel.core.call import encode_arguments
 from semel.core.limits import Limits
-from semel.errors import BadArguments, CallError, ClusterError, NoLeader, SemelError, Unconfirmed, Undecided, UsageError
+from semel.errors import BadArguments, CallError, ClusterError, SemelError, UsageError
 from semel.gateway import meta
 from semel.gateway.answers import Answer, answer_of, read_answer
 from semel.gateway.asof import AsOf
-from semel.gateway.endpoint import Endpoint, NotANode, NotConnected, Unreachable
+from semel.gateway.endpoint import SILENCE_S, Endpoint, Exchange, Heard, NotANode, NotConnected, Unreachable
+from semel.gateway.failures import Failures
+from semel.gateway.ticket import Ticket
 
 __all__ = ["Answer", "Client", "answer_of", "connect"]
 
@@ -36,7 +42,13 @@ _IDLE_S = 60.0
 
 STATUS_PATH = "/v1/status"
 AUDIT_PATH = "/v1/audit"
+CANCEL_PATH = "/v1/cancel"
 _LINEARIZABLE = {"linearizable": "true"}
+
+_LISTS = {f"{kind}ListChanged": True for kind in ("tools", "prompts", "resources")}
+
+Progress = Callable[[float, float | None, str | None], None]
+"""Takes how far a tool has come, out of how much if that is known, and what it says of that."""
 
 _Value = TypeVar("_Value")
 
@@ -44,6 +56,7 @@ _Value = TypeVar("_Value")
 def connect(
     *urls: str | Iterable[str],
     caller: str | None = None,
+    capabilities: Mapping[str, Any] | None = None,
     timeout_s: float = 60.0,
     attempt_timeout_s: float = 10.0,
     connect_timeout_s: float = 15.0,
@@ -53,6 +66,7 @@ def connect(
     Args:
         urls: one URL or several, or lists of them: "http://127.0.0.1:8420", with or without /mcp.
         caller: who asks, for the audit; the same key of two callers names two calls.
+        capabilities: what tools may ask of this program, as MCP's ClientCapabilities has it: `{"elicitation": {}}`.
         timeout_s: how long a call may take over all its retries.
         attempt_timeout_s: how long one node may take before the next is asked, with the same key; twice as long each
             time that all were asked and one was silent.
@@ -62,6 +76,7 @@ def connect(
     return Client(
         flat,
         caller=caller,
+        capabilities=capabilities,
         timeout_s=timeout_s,
         attempt_timeout_s=attempt_timeout_s,
         connect_timeout_s=connect_timeout_s,
@@ -76,6 +91,7 @@ class Client:
         urls: Iterable[str],
         *,
         caller: str | None = None,
+        capabilities: Mapping[str, Any] | None = None,
         timeout_s: float = 60.0,
         attempt_timeout_s: float = 10.0,
         connect_timeout_s: float = 15.0,
@@ -86,6 +102,7 @@ class Client:
         if not self._endpoints:
             raise UsageError("semel.connect needs the URL of at least one node, such as http://127.0.0.1:8420")
         self._caller = caller
+        self._capabilities = capabilities or {}
         self._timeout_s = timeout_s
         self._attempt_timeout_s = attempt_timeout_s
         self._connect_timeout_s = connect_timeout_s
@@ -110,6 +127,10 @@ class Client:
         key: str | None = None,
         made: bool = False,
         also: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
+        heard: Heard | None = None,
+        state: str | None = None,
+        answers: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
     ) -> Answer:
         """Run a tool once and return how the call stands; nodes that fail are retried with the same key.
@@ -118,7 +139,11 @@ class Client:
         such a key is answered even while the log cannot be written; then the answer is not `logged`. `also` is what
         else the request's `_meta` says, such as a trace context.
 
-        A tool's own failure is an Answer with the outcome "error", and a doubt one that is `in_doubt`.
+        `progress` is told how far the tool has come, and `heard` of all its notifications, by method and parameters.
+
+        A tool's own failure is an Answer with the outcome "error", and a doubt one that is `in_doubt`. One with the
+        outcome "input_required" asks for more, in `raw["inputRequests"]`: call again with the same tool, arguments
+        and key, `state=answer.raw["requestState"]`, and as `answers` the results of these requests by their names.
 
         Raises:
             CallError: the call was refused, and nothing was run.
@@ -127,15 +152,22 @@ class Client:
             SemelError: no node that answered can go on; the text says why.
         """
         given = dict(arguments or {})
-        encode_arguments(given, _ANY_SIZE)
-        named = key if key is not None else str(uuid.uuid4())
-        told = {**(also or {}), meta.KEY: named} | ({} if self._caller is None else {meta.CALLER: self._caller})
-        if key is None or made:
-            told[meta.KEY_MADE] = True
+        following: dict[str, Any] = {"requestState": state, "inputResponses": answers}
+        following = {name: value for name, value in following.items() if value is not None}
+        for each in (given, following):
+            encode_arguments(each, _ANY_SIZE)
+        named = key if key is not None else _key_for(state)
+        said = {**(also or {}), meta.KEY: named} | ({} if self._caller is None else {meta.CALLER: self._caller})
+        if made or (key is None and state is None):
+            said[meta.KEY_MADE] = True
+        if progress is not None:
+            said["progressToken"] = 0
+        capabilities = said.pop(CLIENT_CAPABILITIES_META_KEY, self._capabilities)
+        exchange = Exchange(capabilities=capabilities, heard=_hearing(progress, heard))
 
         async def ask(endpoint: Endpoint) -> Answer:
             try:
-                raw = await endpoint.call(tool, given, told)
+                raw = await endpoint.call(tool, given, said, exchange, following)
             except UnicodeEncodeError as error:
                 raise BadArguments(f"tool or key hold what is no text: {error}. Nothing was run") from error
             try:
@@ -149,18 +181,97 @@ class Client:
 
         return await self._try(ask, timeout_s=timeout_s, key=named)
 
+    async def cancel(self, key: str, *, caller: str | None = None, round: int = 1) -> None:
+        """Have the tool of a call told to stop, wherever it runs; the call gets its outcome all the same.
+
+        It may come too late, and may get lost. `caller` and `round` are those of the call.
+
+        Raises:
+            ClusterError: no node gave an answer in time.
+        """
+        whose = self._caller if self._caller is not None else caller
+        named = {"key": key, "round": round}
+        await self.post_json(CANCEL_PATH, named if whose is None else {**named, "caller": whose})
+
+    async def request(
+        self,
+        method: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        heard: Heard | None = None,
+        timeout_s: float | None = None,
+    ) -> dict[str, Any]:
+        """Return the result of a request that changes nothing, as MCP has it, from the first node that answers.
+
+        Such as `resources/read` with `{"uri": …}`, `prompts/get`, `completion/complete`, and their lists. `heard` is
+        told of notifications that come before the result.
+
+        Raises:
+            MCPError: the served server answers with an error.
+            ClusterError: no node gave an answer in time.
+        """
+        given = dict(params or {})
+        encode_arguments(given, _ANY_SIZE)
+        said = dict(given.pop("_meta", None) or {})
+        capabilities = said.pop(CLIENT_CAPABILITIES_META_KEY, self._capabilities)
+        exchange = Exchange(capabilities=capabilities, heard=_hearing(None, heard), silence_s=SILENCE_S)
+        given["_meta"] = said
+        # Not by an attempt's time: the next node would begin anew.
+        return await self._try(
+            lambda endpoint: endpoint.request(method, given, exchange), timeout_s=timeout_s, attempt_s=math.inf
+        )
+
+    async def listen(self, heard: Heard, *, resources: Iterable[str] = ()) -> "asyncio.Task[None]":
+        """Have a node tell of changes; return, once it has agreed, a task that lasts for as long as it does.
+
+        `heard` takes MCP's notifications of lists that have changed, and of changes of the `resources` at these URIs.
+        The node may die: then the task ends, and what changes until somebody listens again is not told.
+
+        Raises:
+            MCPError: the node has no such thing.
+            ClusterError: no node gave an answer in time.
+        """
+        asked_for = {**_LISTS, "resourceSubscriptions": sorted(resources)}
+
+        async def begin(endpoint: Endpoint) -> "asyncio.Task[None]":
+            agreed = asyncio.Event()
+
+            def hear(method: str, params: dict[str, Any]) -> None:
+                agreed.set()  # with a notification of its own, which comes first
+                if not method.startswith("notifications/subscriptions/"):
+                    heard(method, params)
+
+            exchange = Exchange(heard=hear, silence_s=SILENCE_S)
+            stream = asyncio.ensure_future(
+                endpoint.request("subscriptions/listen", {"notifications": asked_for}, exchange)
+            )
+            waiting = asyncio.ensure_future(agreed.wait())
+            try:
+                await asyncio.wait([stream, waiting], return_when=asyncio.FIRST_COMPLETED)
+                if not agreed.is_set():
+                    await stream
+                    raise Unreachable("it ended its stream of changes")
+            except BaseException:
+                stream.cancel()
+                raise
+            finally:
+                waiting.cancel()
+            return asyncio.create_task(_until_its_end(stream), name=f"listen to {endpoint.url}")
+
+        return await self._try(begin)
+
     @property
     def urls(self) -> list[str]:
         """The nodes' URLs; the one that answered last is the first, and is asked first."""
         return [endpoint.url for endpoint in self._endpoints]
 
-    async def instructions(self) -> str | None:
-        """Return what the served server says of itself to models, None if nothing.
+    async def discover(self) -> dict[str, Any]:
+        """Return what a node says of itself, MCP's DiscoverResult: `capabilities`, perhaps `instructions`.
 
         Raises:
             ClusterError: no node gave an answer in time.
         """
-        return await self._try(Endpoint.instructions)
+        return await self._try(Endpoint.discover)
 
     async def tools(self, *, timeout_s: float | None = None) -> list[dict[str, Any]]:
         """Return the tools as MCP's tools/list shows them.
@@ -262,6 +373,7 @@ class Client:
         ask: Callable[[Endpoint], Awaitable[_Value]],
         *,
         timeout_s: float | None = None,
+        attempt_s: float | None = None,
         key: str | None = None,
     ) -> _Value:
         """Ask one node after the other until one answers; the one that did is asked first the next time."""
@@ -269,9 +381,10 @@ class Client:
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         begun = heard = now()
         deadline = begun + limit_s
-        failures = _Failures()
+        failures = Failures()
         candidates = list(self._endpoints)
-        pause_s, attempt_s = _PAUSE_FIRST_S, self._attempt_timeout_s
+        pause_s = _PAUSE_FIRST_S
+        attempt_s = self._attempt_timeout_s if attempt_s is None else attempt_s
         while candidates:
             silent = False
             for endpoint in candidates:
@@ -304,71 +417,33 @@ class Client:
             self._endpoints.insert(0, endpoint)
 
 
-class _Failures:
-    """What went wrong last at each URL, and whether the call may have reached a node all the same."""
+def _key_for(state: str | None) -> str:
+    """Return the key of a call that was given none: the one that was made for it, if it goes on."""
+    return str(uuid.uuid4()) if state is None else Ticket.read(state).key
 
-    def __init__(self) -> None:
-        self.for_good: set[str] = set()
-        self._by_url: dict[str, str] = {}
-        self._said: dict[str, str] = {}
-        """What each node has said last of itself; a node that gives no answer after that has not taken it back."""
-        self._broken: dict[str, SemelError] = {}
-        self._unconfirmed: Unconfirmed | None = None
-        self._in_the_dark = False
 
-    def __str__(self) -> str:
-        return "; ".join(f"{url}: {why}" for url, why in self._by_url.items())
+def _hearing(progress: Progress | None, heard: Heard | None) -> Heard:
+    """Return who hears of a tool's notifications.
 
-    def add(self, endpoint: Endpoint, error: Exception) -> None:
-        """Note a failure."""
-        self._by_url[endpoint.url] = self._why(endpoint.url, error)
-        if isinstance(error, NotANode):
-            self.for_good.add(endpoint.url)
-        self._broken.pop(endpoint.url, None)
-        if isinstance(error, Unconfirmed):
-            self._unconfirmed = error
-        if isinstance(error, Unconfirmed) or (isinstance(error, SemelError) and not isinstance(error, ClusterError)):
-            self._broken[endpoint.url] = error
-        sent = isinstance(error, TimeoutError | Unreachable) and not isinstance(error, NotConnected)
-        self._in_the_dark |= sent or isinstance(error, Undecided) or endpoint.url in self._broken
+    Of its progress only what goes beyond what was told before: on another node, a repeatable tool begins anew.
+    """
+    furthest = -math.inf
 
-    def _why(self, url: str, error: Exception) -> str:
-        if not isinstance(error, TimeoutError):
-            if isinstance(error, SemelError):
-                self._said[url] = str(error)
-            return str(error)
-        silence = "it did not answer in time"
-        return f"{silence}, and had said before: {self._said[url]}" if url in self._said else silence
+    def hear(method: str, params: dict[str, Any]) -> None:
+        nonlocal furthest
+        if method == "notifications/progress":
+            if not params["progress"] > furthest:
+                return
+            furthest = params["progress"]
+            if progress is not None:
+                progress(furthest, params.get("total"), params.get("message"))
+        if heard is not None:
+            heard(method, params)
 
-    def raise_if_broken(self, candidates: Sequence[Endpoint]) -> None:
-        """Raise what ails the nodes (their log, their replica) if that is all that any of them has to say.
+    return hear
 
-        A read that could not be linearizable counts: the node has already waited for its log.
-        """
-        if all(each.url in self._broken for each in candidates):
-            raise self._broken[candidates[-1].url]
 
-    def no_node_left(self, key: str | None) -> ClusterError:
-        """Return the error for URLs at none of which there is a node, or not any more."""
-        happened = f"no semel node answers: {self}. Check the URLs."
-        if self._in_the_dark and key is not None:
-            return self._undecided(happened, key)
-        return ClusterError(f"{happened} Nothing was run")
-
-    def summed_up(self, limit_s: float, key: str | None) -> ClusterError:
-        """Return the error that says what happened, and what a retry of the call with `key` would do."""
-        if self._unconfirmed is not None:
-            return self._unconfirmed
-        happened = f"no answer within {limit_s:.1f} s: {self}."
-        if key is None:
-            return NoLeader(f"{happened} Try again later, or ask another node")
-        if not self._in_the_dark:
-            return NoLeader(f"{happened} Nothing was run; retrying with the key {key!r} is safe")
-        return self._undecided(happened, key)
-
-    @staticmethod
-    def _undecided(happened: str, key: str) -> Undecided:
-        return Undecided(
-            f"{happened} The call may have run or may yet run. Retrying with the key {key!r} is safe and tells; a new "
-            "key is not"
-        )
+async def _until_its_end(stream: "asyncio.Future[Any]") -> None:
+    """Wait for the end of a stream, however it comes."""
+    with contextlib.suppress(Unreachable, NotANode, SemelError, MCPError):
+        await stream

@@ -6,7 +6,9 @@ under it is this one and not the SDK's, since there a failed request takes all t
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 import anyio.abc
@@ -14,10 +16,17 @@ import httpx2
 from mcp import ClientSession, MCPError, types
 from mcp.shared.dispatcher import CallOptions, OnNotify, OnNotifyIntercept, OnRequest
 from mcp.types.version import LATEST_MODERN_VERSION
+from mcp_types import CLIENT_CAPABILITIES_META_KEY
 from pydantic import RootModel, ValidationError
 
 from semel.errors import TooLarge, UsageError, by_code
 from semel.gateway import meta
+
+SILENCE_S = 25.0
+"""How long a node that is alive may say nothing on a stream; it gives a sign of life every fifteen seconds."""
+
+Heard = Callable[[str, dict[str, Any]], None]
+"""Takes a notification: its method and its parameters, as MCP has them."""
 
 
 class Unreachable(Exception):
@@ -36,6 +45,31 @@ class _AsItCame(RootModel[dict[str, Any]]):
     """A result as it came: the SDK checks its form, and fields that it does not know are kept."""
 
 
+class _Any(types.Request[dict[str, Any], str]):
+    """A request as it is given: what its version of MCP does not know goes along."""
+
+
+def _unheard(_method: str, _params: dict[str, Any]) -> None:
+    """Take a notification that nobody asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """What a request says of its client beside its parameters, and who hears what comes before the answer.
+
+    `capabilities` are the client's, as MCP's ClientCapabilities has them. A node that says nothing at all for
+    `silence_s` counts as gone.
+    """
+
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
+    heard: Heard = _unheard
+    silence_s: float | None = None
+
+
+_EXCHANGE: ContextVar[Exchange] = ContextVar("semel_exchange")
+"""Of the request that is sent in this context: the SDK's session has no place for it."""
+
+
 class Endpoint:
     """A node at a URL; its methods raise Unreachable, NotANode, or the errors of `semel.errors` that it answers."""
 
@@ -49,37 +83,62 @@ class Endpoint:
         )
         self._session.adopt(known)  # no handshake: a node speaks this version
 
-    async def call(self, tool: str, arguments: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the answer to a call as it came; `told` is the request's `_meta`."""
-        named = {"name": tool, "arguments": arguments, "_meta": {**told, meta.ERRORS_AS_RESULTS: True}}
-        request = types.CallToolRequest(params=types.CallToolRequestParams.model_validate(named))
+    async def call(
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        said: Mapping[str, Any],
+        exchange: Exchange,
+        following: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """Return the answer to a call as it came.
+
+        `said` is the request's `_meta`; `following` is what goes on with a call that asked for something:
+        `requestState` and `inputResponses`.
+        """
+        params = {"name": tool, "arguments": arguments, **following, "_meta": {**said, meta.ERRORS_AS_RESULTS: True}}
         try:
-            return await self._send(request)
+            return await self._send("tools/call", params, exchange)
         except MCPError as error:
             if error.code != types.HEADER_MISMATCH:
                 raise _refusal(error) from error
         # The tool wants some arguments as headers too, which the session learns from the list.
         await self.list_tools()
         try:
-            return await self._send(request)
+            return await self._send("tools/call", params, exchange)
         except MCPError as error:
             raise _refusal(error) from error
 
-    async def instructions(self) -> str | None:
-        """Return what the node's server says of itself to models, None if nothing."""
+    async def request(self, method: str, params: Mapping[str, Any], exchange: Exchange) -> dict[str, Any]:
+        """Return the answer to a request that is no call, as it came.
+
+        Raises:
+            MCPError: the answer is an error, and not one of semel's.
+        """
         try:
-            said = (await self._send(types.DiscoverRequest())).get("instructions")
+            return await self._send(method, params, exchange)
+        except MCPError as error:
+            if _is_ours(error):
+                raise _refusal(error) from error
+            raise
+
+    async def discover(self) -> dict[str, Any]:
+        """Return what the node says of itself: MCP's DiscoverResult."""
+        try:
+            return await self._send("server/discover", {}, Exchange())
         except MCPError as error:
             raise _refusal(error) from error
-        return None if said is None else str(said)
 
     async def list_tools(self) -> list[dict[str, Any]]:
         """Return the node's tools as they came."""
+        token = _EXCHANGE.set(Exchange())
         try:
             await self._session.list_tools()
-            return list((await self._send(types.ListToolsRequest()))["tools"])
+            return list((await self._send("tools/list", {}, Exchange()))["tools"])
         except MCPError as error:
             raise _refusal(error) from error
+        finally:
+            _EXCHANGE.reset(token)
 
     async def get(self, path: str, parameters: Mapping[str, Any]) -> httpx2.Response:
         """Return the response to a GET, its body still to be read and the response to be closed."""
@@ -101,11 +160,15 @@ class Endpoint:
         await response.aclose()
         raise _http_refusal(response.status_code, body)
 
-    async def _send(self, request: types.ClientRequest) -> dict[str, Any]:
+    async def _send(self, method: str, params: Mapping[str, Any], exchange: Exchange) -> dict[str, Any]:
+        token = _EXCHANGE.set(exchange)
         try:
+            request = _Any(method=method, params=dict(params))
             result = (await self._session.send_request(request, _AsItCame)).root
         except ValidationError as error:
             raise NotANode(f"its answer is not of the form that MCP has: {error}") from error
+        finally:
+            _EXCHANGE.reset(token)
         held = (result.get("_meta") or {}).get(meta.HELD)
         if isinstance(held, dict):  # a ticket, which is for clients that do not retry by themselves
             raise by_code(str(held.get("code")), str(held.get("message")))
@@ -123,11 +186,13 @@ class _Posts:
     async def send_raw_request(
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
     ) -> dict[str, Any]:
-        body = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params or {}}
+        exchange, number = _EXCHANGE.get(), next(self._ids)
+        body = {"jsonrpc": "2.0", "id": number, "method": method, "params": _stamped(params or {}, exchange, number)}
         headers = {"accept": "application/json, text/event-stream", **(opts or {}).get("headers", {})}
+        timeout = httpx2.Timeout(None, read=exchange.silence_s)
         try:
-            async with self._http.stream("POST", self._url, json=body, headers=headers) as response:
-                message = await _message(response)
+            async with self._http.stream("POST", self._url, json=body, headers=headers, timeout=timeout) as response:
+                message = await _message(response, exchange.heard)
         except httpx2.TransportError as error:
             raise _unreachable(error) from error
         if "error" in message:
@@ -150,36 +215,52 @@ class _Posts:
         """Receive nothing: a node sends no requests."""
 
 
-async def _message(response: httpx2.Response) -> dict[str, Any]:
+def _stamped(params: Mapping[str, Any], exchange: Exchange, number: int) -> dict[str, Any]:
+    """Return parameters with the capabilities of the client, and a token for its progress if that is asked for."""
+    said = {**params.get("_meta", {}), CLIENT_CAPABILITIES_META_KEY: dict(exchange.capabilities)}
+    if "progressToken" in said:
+        said["progressToken"] = number
+    return {**params, "_meta": said}
+
+
+async def _message(response: httpx2.Response, heard: Heard) -> dict[str, Any]:
     """Return the JSON-RPC response in a response of HTTP, be it plain or at the end of a stream of events."""
     if response.headers.get("content-type", "").startswith("text/event-stream"):
         async for event in httpx2.EventSource(response, max_event_size=None):
             message = _parsed(event.data.encode())
-            if message is not None:
+            if message is None:
+                continue
+            if "method" not in message:
                 return message
+            heard(str(message["method"]), message.get("params") or {})
         raise Unreachable("it broke off its answer")
     body = await response.aread()
     message = _parsed(body)
-    if message is None:
+    if message is None or "method" in message:
         raise _http_refusal(response.status_code, body)
     return message
 
 
 def _parsed(body: bytes) -> dict[str, Any] | None:
-    """Return `body` as a JSON-RPC response, None if it is something else."""
+    """Return `body` as a JSON-RPC response or notification, None if it is something else."""
     try:
         message = json.loads(body)
     except ValueError:
         return None
-    is_response = isinstance(message, dict) and message.get("jsonrpc") == "2.0" and message.keys() & {"result", "error"}
-    return message if is_response else None
+    is_message = isinstance(message, dict) and message.get("jsonrpc") == "2.0"
+    return message if is_message and message.keys() & {"result", "error", "method"} else None
+
+
+def _is_ours(error: MCPError) -> bool:
+    return isinstance(error.data, dict) and error.data.get("source") == "semel"
 
 
 def _refusal(error: MCPError) -> Exception:
-    """Return what a JSON-RPC error means: one of our own errors, or that no semel node answers there."""
-    data = error.data if isinstance(error.data, dict) else {}
-    if data.get("source") == "semel":
-        return by_code(str(data.get("code")), error.message)
+    """Return what a JSON-RPC error means: one of our own errors, an answer, or that no semel node answers there."""
+    if _is_ours(error):
+        return by_code(str(error.data.get("code")), error.message)
+    if error.code == types.MISSING_REQUIRED_CLIENT_CAPABILITY:
+        return error  # the caller's to know: no other node says anything else
     if error.code == types.INTERNAL_ERROR:
         return Unreachable(f"it failed: {error.message}")
     return NotANode(f"it answered: {error.message} (protocol error {error.code})")

@@ -28,7 +28,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from semel.gateway.lingering import Gone, Lingering
+from semel.gateway.lingering import Gone, Lingering, Lookout
 from semel.gateway.plaincall import BODY_BYTES_MAX, METHOD, VERSION, PlainCall, Recognizer
 from semel.gateway.plainresult import is_plain
 
@@ -49,6 +49,7 @@ class FastPath:
         self._server = server
         self._stamp = server.server_info_stamp
         self._recognizer = Recognizer(server.get_tool_input_schema)
+        self._lookout = Lookout()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on."""
@@ -62,7 +63,7 @@ class FastPath:
             await self._app(scope, _again(messages, receive), send)
             return
         try:
-            async with Lingering(receive, send) as lingering:
+            async with Lingering(self._lookout, receive, send) as lingering:
                 status, answer = await self._answer(call, Request(scope, receive))
         except Gone:
             return  # the call itself goes on: it is the node's

@@ -37,7 +37,7 @@ class _Anything(RootModel[dict[str, Any]]):
 class Hearing:
     """A `Party` for one request, as long as the context is open; lives in the node's event loop.
 
-    Of a client of 2026-07-28 `questions` are what it is to be asked, and `called` is set once there is one; if it
+    Of a client of 2026-07-28 `questions` are what it is to be asked, and `called` is true once there is one; if it
     cannot be asked by this request (not `collects`), it declines.
     """
 
@@ -46,7 +46,8 @@ class Hearing:
         self._collects = collects
         self.modern = context.protocol_version in MODERN_PROTOCOL_VERSIONS
         self.questions: dict[str, Question] = {}
-        self.called = asyncio.Event()
+        self.called = False
+        self._woken: asyncio.Future[None] | None = None
         self._said: asyncio.Queue[tuple[str, dict[str, Any]]] | None = None
         self._teller: asyncio.Task[None] | None = None
         self._asking: dict[str, asyncio.Task[None]] = {}
@@ -69,12 +70,17 @@ class Hearing:
         if tasks and error is None:
             await asyncio.wait(tasks)
 
-    @property
-    def may_be_called(self) -> bool:
-        """True if the client is to be asked by the answer to its request, and said that it can be asked."""
-        capabilities = self._context.session.client_capabilities
-        asked = (getattr(capabilities, name, None) for name in QUESTIONS.values())
-        return self.modern and self._collects and any(each is not None for each in asked)
+    def until_called(self, waits_for: "asyncio.Future[Any]") -> "asyncio.Future[None]":
+        """Return what is done once the client is to be asked something, or `waits_for` has ended."""
+        self._woken = asyncio.get_running_loop().create_future()
+        waits_for.add_done_callback(self._wake)
+        if self.called:
+            self._wake()
+        return self._woken
+
+    def _wake(self, _: object = None) -> None:
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
 
     # What the tool says and asks (a `Party`).
 
@@ -90,7 +96,8 @@ class Hearing:
         """Take a question."""
         if self.modern and self._collects:
             self.questions[question.key] = question
-            self.called.set()
+            self.called = True
+            self._wake()
         else:
             task = asyncio.create_task(self._put(question), name=f"ask a client: {question.method}")
             self._asking[question.key] = task

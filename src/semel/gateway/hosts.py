@@ -15,6 +15,13 @@ from starlette.websockets import WebSocketClose
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
+_REMEMBERED_MAX = 256
+"""How many pairs of Host and Origin are remembered with what is said to them; clients send the same again and again."""
+
+_REMEMBERED_CHARS_MAX = 256
+
+_Refusal = tuple[int, str]
+
 
 class KnownHosts:
     """Answers requests to known hosts, from their own pages or from no page at all, and no others."""
@@ -22,6 +29,7 @@ class KnownHosts:
     def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
         self._app = app
         self._names = _LOOPBACK | {name.lower() for name in names}
+        self._judged: dict[tuple[str, str | None], _Refusal | None] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what may come in; 421 for a foreign host, 403 for a foreign page."""
@@ -29,15 +37,30 @@ class KnownHosts:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        host, origin = _host(f"//{headers.get('host', '')}"), headers.get("origin")
-        if host not in self._names and not _is_address(host):
-            await _refuse(
-                421, f"this node does not answer to the host {host!r}: use its IP address", scope, receive, send
-            )
-        elif origin is not None and _host(origin) not in self._names | {host}:
-            await _refuse(403, f"pages of {origin} may not talk to this node", scope, receive, send)
-        else:
+        refusal = self._refusal(headers.get("host", ""), headers.get("origin"))
+        if refusal is None:
             await self._app(scope, receive, send)
+        else:
+            await _refuse(*refusal, scope, receive, send)
+
+    def _refusal(self, given: str, origin: str | None) -> _Refusal | None:
+        """Return why a request to this Host, from this Origin, is kept out; None if it is not."""
+        try:
+            return self._judged[given, origin]
+        except KeyError:
+            refusal = self._judge(_host(f"//{given}"), origin)
+            if len(given) + len(origin or "") <= _REMEMBERED_CHARS_MAX:
+                if len(self._judged) >= _REMEMBERED_MAX:
+                    self._judged.clear()
+                self._judged[given, origin] = refusal
+            return refusal
+
+    def _judge(self, host: str, origin: str | None) -> _Refusal | None:
+        if host not in self._names and not _is_address(host):
+            return 421, f"this node does not answer to the host {host!r}: use its IP address"
+        if origin is not None and _host(origin) not in self._names | {host}:
+            return 403, f"pages of {origin} may not talk to this node"
+        return None
 
 
 async def _refuse(status: int, text: str, scope: Scope, receive: Receive, send: Send) -> None:

@@ -126,6 +126,7 @@ async def serve_http(
                 app,
                 log_config=None,
                 access_log=False,
+                proxy_headers=False,  # who asks is nobody's business here, and over which scheme neither
                 lifespan="on",
                 http=BoundedHeads,
                 ws="websockets-sansio",

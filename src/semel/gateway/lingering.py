@@ -29,14 +29,43 @@ class Gone(Exception):
     """The client has gone; nobody is there to be answered."""
 
 
+class Lookout:
+    """Finds the answers that take long among all that are under way: one timer for all of them."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[Lingering, float] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, lingering: "Lingering") -> None:
+        """Note that an answer is waited for from now on."""
+        loop = asyncio.get_running_loop()
+        self._under_way[lingering] = loop.time()
+        if self._timer is None or self._loop is not loop:
+            self._loop, self._timer = loop, loop.call_later(LOOK_AFTER_S, self._look, loop)
+
+    def end(self, lingering: "Lingering") -> None:
+        """Note that it is not waited for any more."""
+        self._under_way.pop(lingering, None)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        now_s, self._timer = loop.time(), None
+        for lingering, begun_s in list(self._under_way.items()):  # the oldest first
+            if now_s - begun_s < LOOK_AFTER_S:
+                self._timer = loop.call_at(begun_s + LOOK_AFTER_S, self._look, loop)
+                return
+            del self._under_way[lingering]
+            lingering.linger()
+
+
 class Lingering:
     """A context around the work for an answer: cancels it when its client goes (`Gone`), and pings when it is late."""
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, lookout: Lookout, receive: Receive, send: Send) -> None:
+        self._lookout = lookout
         self._receive = receive
         self._send = send
         self._tasks: list[asyncio.Task[None]] = []
-        self._ends = asyncio.Event()
         self._gone = False
         self.streams = False
         """True once the response has begun as a stream of events."""
@@ -45,7 +74,7 @@ class Lingering:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
-        self._timer = asyncio.get_running_loop().call_later(LOOK_AFTER_S, self._begin)
+        self._lookout.begin(self)
         return self
 
     async def __aexit__(
@@ -56,7 +85,7 @@ class Lingering:
         Raises:
             Gone: the client has gone.
         """
-        self._timer.cancel()
+        self._lookout.end(self)
         if not self._tasks:
             return
         look, ping = self._tasks
@@ -73,7 +102,9 @@ class Lingering:
         if not self._task.uncancel():
             raise Gone from None
 
-    def _begin(self) -> None:
+    def linger(self) -> None:
+        """Begin to look and to ping."""
+        self._ends = asyncio.Event()
         self._tasks = [asyncio.create_task(self._look()), asyncio.create_task(self._ping())]
 
     async def _look(self) -> None:

@@ -16,7 +16,8 @@ CALLER: Final = "dev.semel/caller"
 
 PARTY: Final = "dev.semel/party"
 """On a call in the log whose client can be asked: names that client, so that what a server asks or says on a shared
-pipe in the course of several calls is known to be for the one client of all of them."""
+pipe in the course of several calls is known to be for the one client of all of them. On a request that `semel connect`
+passes on: a random word for the one client that it has."""
 
 HELD: Final = "dev.semel/held"
 """On an answer that only asks to be asked again: the error that it stands for, as error data have it, with its text."""
@@ -30,6 +31,18 @@ PROTOCOL_ERROR: Final = "dev.semel/protocol-error"
 ERRORS_AS_RESULTS: Final = "dev.semel/errors-as-results"
 """On a request: true if such an error is to be answered as a result, with what the log says of the call; other clients
 get the error itself."""
+
+ERROR: Final = "dev.semel/error"
+"""On an answer that says that the arguments do not fit: what the data of an error of semel's say. MCP wants such to be
+told as a tool's failure, which a model gets to see and can mend (SEP-1303); semel's own client gets the error."""
+
+LOGS_UNASKED: Final = "dev.semel/logs-unasked"
+"""On a request that `semel connect` passes on: true if its client, of the handshake eras, has named no level of log
+lines, and takes what comes."""
+
+REFUSED: Final = "dev.semel/refused"
+"""On such a request with answers to a running tool's questions: the errors with which some were answered, by the
+questions' names; MCP 2026-07-28 has results for that alone."""
 
 EFFECT: Final = "dev.semel/effect"
 """On a tool: read, repeatable or once."""

@@ -15,7 +15,7 @@ from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from mcp_types.methods import is_input_required
 
 from semel.core.call import Status
-from semel.errors import CallError, Draining, KeyMissing, KeyReused, NoLeader, SemelError, Undecided
+from semel.errors import BadArguments, CallError, Draining, KeyMissing, KeyReused, NoLeader, SemelError, Undecided
 from semel.gateway import meta
 from semel.gateway.announcing import Announcer
 from semel.gateway.answers import result_of
@@ -142,20 +142,23 @@ def make_door(
             given = asked(context, params, client_keys)
         except SemelError as error:
             raise as_protocol_error(error) from error
+        rounds = [given]
         try:
             async with Hearing(context) as hearing:
 
                 async def ask() -> Mapping[str, Any]:
-                    return await _called(door, params.name, params.arguments or {}, given, hearing)
+                    return await _called(door, params.name, params.arguments or {}, rounds, hearing)
 
                 result = await (ask() if tasks is None else tasks.answer(context, params.name, given.id, ask))
         except SemelError as error:
             if tickets and _may_ask_again(error, given, context.protocol_version):
                 return _held(error, given)
+            if isinstance(error, BadArguments) and given.also.get(meta.ERRORS_AS_RESULTS) is not True:
+                return {"resultType": "complete", **_failure(str(error), {"_meta": {meta.ERROR: _data(error)}})}
             raise as_protocol_error(error) from error
         except asyncio.CancelledError:
             if _unwanted(context, given):
-                door.cancel(given)
+                door.cancel(rounds[-1])
             raise
         if given.also.get(meta.ERRORS_AS_RESULTS) is not True:
             _raise_protocol_error(result)
@@ -167,7 +170,7 @@ def make_door(
         try:
             async with Hearing(context, collects=False) as hearing:
                 said = {**(context.params or {}), "_meta": call_meta(context)}
-                return {"resultType": "complete", **await door.ask(context.method, said, hearing)}
+                return {"resultType": "complete", **await _asked_for(door, context.method, said, hearing)}
         except SemelError as error:
             raise as_protocol_error(error) from error
 
@@ -245,26 +248,25 @@ class NodeDoor:
             )
         for key, reply in given.replies.items():
             self._backend.asides.answer(key, result=reply)
-        answer = self._backend.call(
-            tool,
-            arguments,
-            key=given.key,
-            caller=given.caller,
-            client=given.client,
-            made=given.made,
-            details=given.details,
-            party=hearing,
+        for key, error in given.refused.items():
+            self._backend.asides.answer(key, error=error)
+        calling = asyncio.ensure_future(
+            self._backend.call(
+                tool,
+                arguments,
+                key=given.key,
+                caller=given.caller,
+                client=given.client,
+                made=given.made,
+                details=given.details,
+                party=hearing,
+            )
         )
-        if not hearing.may_be_called:
-            return _result_of(await answer, given)
-        calling = asyncio.ensure_future(answer)
-        called = asyncio.ensure_future(hearing.called.wait())
         try:
-            await asyncio.wait([calling, called], return_when=asyncio.FIRST_COMPLETED)
+            await hearing.until_called(calling)
             return _result_of(calling.result(), given) if calling.done() else _asking(hearing, given)
         finally:
             calling.cancel()  # the call itself goes on
-            called.cancel()
 
     async def ask(self, method: str, params: Mapping[str, Any], hearing: Hearing) -> dict[str, Any]:
         """Return what the servers behind the node answer."""
@@ -291,23 +293,51 @@ class NodeDoor:
 
 
 async def _called(
-    door: Door, tool: str, arguments: Mapping[str, Any], given: Asked, hearing: Hearing
+    door: Door, tool: str, arguments: Mapping[str, Any], rounds: list[Asked], hearing: Hearing
 ) -> Mapping[str, Any]:
     """Return the result of a call; a client of the handshake eras is asked here what its tool wants to know.
 
-    A client of 2026-07-28 is told what it wants, and comes again.
+    That adds to the `rounds` of the call. A client of 2026-07-28 is told what it wants, and comes again.
     """
     for _ in range(_ROUNDS_MAX):
-        result = await door.call(tool, arguments, given, hearing)
+        result = await door.call(tool, arguments, rounds[-1], hearing)
         if hearing.modern or not is_input_required(result):
             return result
-        try:
-            asked_for = (result.get("inputRequests") or {}).items()
-            replies = {name: await hearing.ask(each["method"], each.get("params") or {}) for name, each in asked_for}
-        except MCPError as error:
-            return _failure(f"{tool} asks for more input, and cannot have it: {error.message}", result)
-        given = follow(given, str(result.get("requestState")), replies)
+        replies, refused = await _answers(result, hearing)
+        rounds.append(follow(rounds[-1], str(result.get("requestState")), replies, refused))
+        if refused.keys() - rounds[-1].refused.keys():  # it can only be told of answers
+            return _failure(f"{tool} asks for more input, and cannot have it: {_texts(refused)}", result)
     return _failure(f"{tool} has asked for more input {_ROUNDS_MAX} times in one request", {})
+
+
+async def _asked_for(door: Door, method: str, params: Mapping[str, Any], hearing: Hearing) -> dict[str, Any]:
+    """Return the result of a request that is no call, as `_called` does of a call."""
+    for _ in range(_ROUNDS_MAX):
+        result = await door.ask(method, params, hearing)
+        if hearing.modern or not is_input_required(result):
+            return result
+        replies, refused = await _answers(result, hearing)
+        if refused:
+            raise MCPError(types.INVALID_REQUEST, f"{method} asks for input, and cannot have it: {_texts(refused)}")
+        params = {**params, "inputResponses": replies}
+        if "requestState" in result:
+            params["requestState"] = result["requestState"]
+    raise MCPError(types.INTERNAL_ERROR, f"{method} has asked for input {_ROUNDS_MAX} times in one request")
+
+
+async def _answers(result: Mapping[str, Any], hearing: Hearing) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a client answers to all that an InputRequiredResult asks for, by name, and its errors."""
+    replies, refused = {}, {}
+    for name, each in (result.get("inputRequests") or {}).items():
+        try:
+            replies[name] = await hearing.ask(each["method"], each.get("params") or {})
+        except MCPError as error:
+            refused[name] = error.error.model_dump(exclude_none=True)
+    return replies, refused
+
+
+def _texts(errors: Mapping[str, Any]) -> str:
+    return "; ".join(str(error["message"]) for error in errors.values())
 
 
 def _raise_protocol_error(result: Mapping[str, Any]) -> None:

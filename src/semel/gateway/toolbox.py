@@ -7,7 +7,6 @@ start of a run or the end of its time, is decided by one lock a run, so that "ne
 
 import asyncio
 import contextlib
-import json
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+import msgspec
 from mcp import MCPError
 from pydantic import ValidationError
 
@@ -313,11 +313,11 @@ class McpToolbox:
     async def _call(self, attempt: Attempt, run: "_Run", aside: Aside | None) -> Done:
         tool = attempt.call.tool
         _set_current(attempt)
-        asker = Asker.of(json.loads(bytes(attempt.call.meta)), aside)
+        asker = Asker.of(msgspec.json.decode(attempt.call.meta), aside)
         params = {
-            "arguments": json.loads(bytes(attempt.call.arguments)),
+            "arguments": msgspec.json.decode(attempt.call.arguments),
             "_meta": {**asker.meta, **_told(attempt)},
-            **(json.loads(bytes(attempt.call.answers)) if attempt.call.answers is not None else {}),
+            **(msgspec.json.decode(attempt.call.answers) if attempt.call.answers is not None else {}),
         }
         while (found := await self._fleet.find(tool)) is not None:
             entry, upstream = found
@@ -332,7 +332,7 @@ class McpToolbox:
         if found is None:
             raise _NoHook
         entry, upstream = found
-        arguments = json.loads(bytes(attempt.call.arguments))
+        arguments = msgspec.json.decode(attempt.call.arguments)
         if isinstance(upstream.place, InProcess):
             if (hook := upstream.place.hooks.get(entry.own_name)) is None:
                 raise _NoHook

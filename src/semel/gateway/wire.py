@@ -109,6 +109,6 @@ class Wire:
             return params
         asker = ASKER.get()
         said = {**said, CLIENT_CAPABILITIES_META_KEY: dict(asker.capabilities)}
-        if not asker.modern:
+        if asker.logs_unasked:
             said.setdefault(LOG_LEVEL_META_KEY, DEFAULT_LEVEL)
         return {**(params or {}), "_meta": said}

@@ -182,6 +182,8 @@ class Asides:
     ) -> None:
         """Answer a question; an answer to one that is not open any more changes nothing."""
         if not self._take_answer(key, result, error):
+            for call in [call for call, aside in self._calls.items() if key in aside.questions]:
+                self._withdraw(call, key)  # nobody is to be asked once more before the other node says so
             self._broadcast(
                 Answered(key, None if result is None else dict(result), None if error is None else dict(error))
             )
