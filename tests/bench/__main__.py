@@ -6,14 +6,14 @@ import random
 import tempfile
 from pathlib import Path
 
-from tests.bench import growth, peers
+from tests.bench import growth, paper, peers
 from tests.bench.gateway import FULL, QUICK, gateway
 from tests.bench.latency import ROUNDS, latency
 from tests.bench.page import conditions, table, write
 from tests.bench.quorum import Quorum
 from tests.bench.silence import CALLERS, silences
 
-PARTS = ("quorum", "gateway", "peers", "growth")
+PARTS = ("quorum", "gateway", "peers", "growth", "paper")
 QUICK_ROUNDS, QUICK_KILLS = 4, 3
 
 
@@ -54,6 +54,8 @@ def main() -> None:
             elif part == "growth":
                 sizes = growth.QUICK if given.quick else growth.FULL
                 text = asyncio.run(growth.growth(folder, *sizes, quick=given.quick))
+            elif part == "paper":
+                text = asyncio.run(paper.paper(folder, *(paper.QUICK if given.quick else paper.FULL)))
             else:
                 text = "\n\n".join(asyncio.run(bench(folder, rounds=rounds, kills=kills, seed=given.seed)))
         if not (given.only_print or given.quick):
