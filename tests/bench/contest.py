@@ -226,7 +226,8 @@ def cpu_us(one: Contestant, callers: int) -> float:
     return statistics.median(window.cpu_s / len(window.latencies_ms) * 1e6 for window in one.windows[callers])
 
 
-HEAD = "| | callers | calls/s | p50 | p99 | CPU a call | memory | syncs a call |\n|---|---|---|---|---|---|---|---|"
+COLUMNS = ("", "callers", "calls/s", "p50", "p99", "CPU a call", "CPU idle", "memory", "syncs a call")
+HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
 
 
 def rows(found: Mapping[str, Contestant]) -> str:
