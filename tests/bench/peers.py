@@ -71,7 +71,7 @@ def picture(one: dict[str, Contestant], three: dict[str, Contestant]) -> None:
     panels = {
         heading: [
             Bar(
-                name.replace("*", "").replace("`", ""),
+                name.replace("*", "").replace("`", "").replace(", three nodes, etcd", ", etcd"),
                 rate(each, MOST),
                 f"{rate(each, MOST):,.0f}/s, p50 {quantile_ms(each, MOST, 0.5):.0f} ms",
                 "semel" in name,

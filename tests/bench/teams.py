@@ -33,8 +33,11 @@ DBOS_SQLITE, DBOS_FLOW, DBOS_STEP = "DBOS, SQLite, a step", "DBOS, PostgreSQL, n
 RESTATE, RESTATE_PLAIN = "Restate, one node, a step", "Restate, one node, no step"
 FSYNCS = "bare fsyncs"
 NOTHING = "nothing: no promises"
-SEMEL_3, SEMEL_3_LEADER = "**semel**, three nodes, etcd, a follower asked", "**semel**, the same, the leader asked"
-SEMEL_API = "**semel**, the same, the Python API in a follower"
+SEMEL_3, SEMEL_3_LEADER = (
+    "**semel**, three nodes, etcd, a follower asked",
+    "**semel**, three nodes, etcd, the leader asked",
+)
+SEMEL_API = "**semel**, three nodes, etcd, the Python API in a follower"
 RESTATE_3, RA_3, APPENDS = "Restate, three nodes, a step", "`ra`, three VMs, bare commands", "bare appends to etcd"
 
 
