@@ -18,6 +18,7 @@ from tests.peers.install import venv
 
 PY_SPY = "py-spy==0.4.1"
 FULL_S, QUICK_S = 10.0, 3.0
+IDLE_S = 2.0
 CALLERS = (1, 64)
 RATE = 250
 ROOM = re.compile(r"\((semel/\w+/?\w*|mcp|mcp_types|pydantic|uvicorn|starlette|anyio|jsonschema|asyncio|selectors)\b")
@@ -39,18 +40,22 @@ async def look(one: Contestant, callers: int, duration_s: float, folder: Path) -
     """Return the table of one load."""
     pid, said = one.sessions[0], folder / f"stacks-{callers}"
     await one.load(callers, 1.0)
+    resting = thread_cpu_s(pid)
+    await asyncio.sleep(IDLE_S)  # what is measured is a time in which nothing happens
+    idle = {task: (cpu_s - resting.get(task, 0.0)) / IDLE_S for task, cpu_s in thread_cpu_s(pid).items()}
     spy = [venv("py-spy", PY_SPY) / "py-spy", "record", "--threads", "--format", "raw", "--rate", RATE, "--pid", pid]
     command = map(str, [*spy, "--duration", round(duration_s), "--output", said])
     looking = await asyncio.create_subprocess_exec(*command, stdout=DEVNULL, stderr=DEVNULL)
     await asyncio.sleep(0.5)  # it has to find its way into the process
     before, own_s = thread_cpu_s(pid), duration_s - 1.0
-    latencies_ms, _ = await one.load(callers, own_s)
+    latencies_ms, took_s = await one.load(callers, own_s)
     after = thread_cpu_s(pid)
     await looking.wait()
     names, rooms = samples(said.read_text())
     spent_us: dict[str, float] = defaultdict(float)
     for task, cpu_s in after.items():
-        spent_us[names.get(task, "others")] += (cpu_s - before.get(task, 0.0)) / len(latencies_ms) * 1e6
+        own = cpu_s - before.get(task, 0.0) - idle.get(task, 0.0) * took_s
+        spent_us[names.get(task, "others")] += own / len(latencies_ms) * 1e6
     lines = [f"| {callers} caller{'s' * (callers > 1)}: thread | CPU a call | of that, by room |", "|---|---|---|"]
     for name, us in sorted(spent_us.items(), key=lambda item: -item[1]):
         counted = rooms.get(name, Counter())
