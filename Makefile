@@ -45,7 +45,7 @@ mutants: $(READY)  ## broken cores, each of which the judge must catch
 million: $(READY)  ## restart a node whose log has a million calls; LOG=etcd: a million calls through a quorum
 	$(BIN)/python -m $(if $(filter etcd,$(LOG)),tests.bench.million,tests.processes.million)
 
-bench: $(READY)  ## all that is measured, or PART=quorum|gateway of it; writes docs/PERFORMANCE.md (not with QUICK=1)
+bench: $(READY)  ## all that is measured, or PART=… of it: quorum, gateway, peers, shares, growth, paper; writes docs/PERFORMANCE.md (not with QUICK=1)
 	$(BIN)/python -m tests.bench $(PART) $(if $(QUICK),--quick)
 
 fire: $(READY)  ## kill -9 of the leader under load, twenty times over, with its figures

@@ -6,13 +6,14 @@ import random
 import tempfile
 from pathlib import Path
 
+from tests.bench import growth, paper, peers, shares
 from tests.bench.gateway import FULL, QUICK, gateway
 from tests.bench.latency import ROUNDS, latency
 from tests.bench.page import conditions, table, write
 from tests.bench.quorum import Quorum
 from tests.bench.silence import CALLERS, silences
 
-PARTS = ("quorum", "gateway")
+PARTS = ("quorum", "gateway", "peers", "growth", "paper", "shares")
 QUICK_ROUNDS, QUICK_KILLS = 4, 3
 
 
@@ -43,12 +44,23 @@ def main() -> None:
     rounds = given.rounds or (QUICK_ROUNDS if given.quick else ROUNDS)
     kills = given.kills or (QUICK_KILLS if given.quick else 20)
     for part in [given.part] if given.part else PARTS:
-        with tempfile.TemporaryDirectory(prefix="semel-bench-") as named:
+        with tempfile.TemporaryDirectory(prefix="semel-bench-", ignore_cleanup_errors=True) as named:
             folder = Path(named)
-            if part == "gateway":
-                text = asyncio.run(gateway(folder, *(QUICK if given.quick else FULL)))
-            else:
-                text = "\n\n".join(asyncio.run(bench(folder, rounds=rounds, kills=kills, seed=given.seed)))
+            match part:
+                case "gateway":
+                    text = asyncio.run(gateway(folder, *(QUICK if given.quick else FULL)))
+                case "peers":
+                    sizes = peers.QUICK if given.quick else peers.FULL
+                    text = asyncio.run(peers.peers(folder, *sizes, quick=given.quick))
+                case "growth":
+                    sizes = growth.QUICK if given.quick else growth.FULL
+                    text = asyncio.run(growth.growth(folder, *sizes, quick=given.quick))
+                case "paper":
+                    text = asyncio.run(paper.paper(folder, *(paper.QUICK if given.quick else paper.FULL)))
+                case "shares":
+                    text = asyncio.run(shares.shares(folder, shares.QUICK_S if given.quick else shares.FULL_S))
+                case _:
+                    text = "\n\n".join(asyncio.run(bench(folder, rounds=rounds, kills=kills, seed=given.seed)))
         if not (given.only_print or given.quick):
             write(part, text)
 

