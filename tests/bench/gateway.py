@@ -135,7 +135,7 @@ async def contestants(folder: Path) -> AsyncIterator[dict[str, Contestant]]:
 
         async def over_http(name: str, *command: str, authority: str) -> Contestant:
             process = await stack.enter_async_context(running(folder, name, command))
-            await until(lambda: listens(authority), what=f"{name} to listen")
+            await until(lambda: listens(authority), limit_s=60, what=f"{name} to listen")
             kept = [await HttpCaller.connect(authority) for _ in range(max(CALLERS))]
             for caller in kept:
                 stack.callback(caller.close)
