@@ -254,6 +254,14 @@ async def _reads(marker: Path, words: str) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_what_a_server_asks_as_soon_as_it_is_connected_is_answered(write: Write, tmp_path: Path) -> None:
+    early = {"command": sys.executable, "args": [str(TALKING.with_name("early_server.py"))]}
+    listener = Listener()
+    async with serving(listing(write, early=early), tmp_path) as one, client_of(one, listener, OLD) as client:
+        said = [text(await client.call_tool("who", {})) for _ in range(2)]
+    assert (said, listener.asked) == (["nobody", "ann"], ["Who?"])
+
+
 # More than one server, more than one node.
 
 
