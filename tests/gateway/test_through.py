@@ -276,13 +276,15 @@ async def several(write: Write, tmp_path: Path) -> AsyncIterator[Node]:
 @eras
 async def test_of_several_servers_prompts_are_named_and_lists_follow_each_other(several: Node, era: str) -> None:
     async with client_of(several, Listener(), era) as client:
-        names, cursor = [], None
-        while True:
-            page = await client.list_prompts(cursor=cursor)
-            names += [each.name for each in page.prompts]
-            if (cursor := page.next_cursor) is None:
-                break
-        assert names == ["one_greet", "two_greet"]
+        page = await client.list_prompts()
+        assert [each.name for each in page.prompts] == ["one_greet", "two_greet"]
+        assert page.next_cursor is None
+        pages, cursor = [], None
+        while not pages or cursor is not None:
+            resources = await client.list_resources(cursor=cursor)
+            pages.append([each.name for each in resources.resources])
+            cursor = resources.next_cursor
+        assert pages == [["value"], ["more", "value"], ["more"]]
         prompt = await client.get_prompt("two_greet", {"name": "ann"})
         assert prompt.messages[0].content.text == "greet ann"
         ref = types.PromptReference(name="two_greet")
