@@ -254,6 +254,14 @@ async def _reads(marker: Path, words: str) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_what_a_server_asks_as_soon_as_it_is_connected_is_answered(write: Write, tmp_path: Path) -> None:
+    early = {"command": sys.executable, "args": [str(TALKING.with_name("early_server.py"))]}
+    listener = Listener()
+    async with serving(listing(write, early=early), tmp_path) as one, client_of(one, listener, OLD) as client:
+        said = [text(await client.call_tool("who", {})) for _ in range(2)]
+    assert (said, listener.asked) == (["nobody", "ann"], ["Who?"])
+
+
 # More than one server, more than one node.
 
 
@@ -268,13 +276,15 @@ async def several(write: Write, tmp_path: Path) -> AsyncIterator[Node]:
 @eras
 async def test_of_several_servers_prompts_are_named_and_lists_follow_each_other(several: Node, era: str) -> None:
     async with client_of(several, Listener(), era) as client:
-        names, cursor = [], None
-        while True:
-            page = await client.list_prompts(cursor=cursor)
-            names += [each.name for each in page.prompts]
-            if (cursor := page.next_cursor) is None:
-                break
-        assert names == ["one_greet", "two_greet"]
+        page = await client.list_prompts()
+        assert [each.name for each in page.prompts] == ["one_greet", "two_greet"]
+        assert page.next_cursor is None
+        pages, cursor = [], None
+        while not pages or cursor is not None:
+            resources = await client.list_resources(cursor=cursor)
+            pages.append([each.name for each in resources.resources])
+            cursor = resources.next_cursor
+        assert pages == [["value"], ["more", "value"], ["more"]]
         prompt = await client.get_prompt("two_greet", {"name": "ann"})
         assert prompt.messages[0].content.text == "greet ann"
         ref = types.PromptReference(name="two_greet")

@@ -44,6 +44,10 @@ _LISTEN_AGAIN_FIRST_S = 1.0
 _LISTEN_AGAIN_MAX_S = 60.0
 """The pause before a lost stream of announcements is asked for again; proxies cut those where nothing flows."""
 
+_QUESTION_S = 5.0
+"""How long a question that comes as soon as a server is connected waits for the request that it was connected for, and
+how long an answer waits for a question that the server asked before it."""
+
 _INFO = types.Implementation.model_validate(shortcut.INFO)
 
 
@@ -96,6 +100,10 @@ class Connection:
         self.lost = False
         self._askers: dict[Asker, None] = {}
         """Whose requests are under way, the newest last."""
+        self._used = asyncio.Event()
+        """Set once the first of them is."""
+        self._open: dict[asyncio.Event, Asker] = {}
+        """Questions that are being asked, each set when it is settled, and of whom."""
         self._child = Child(name, place, self.lose) if isinstance(place, Command) else None
 
     async def __aenter__(self) -> Self:
@@ -172,6 +180,7 @@ class Connection:
         ERRAND.set(errand)
         ASKER.set(asker)
         self._askers[asker] = None
+        self._used.set()
 
         async def told(progress: float, total: float | None, message: str | None) -> None:
             said = {"progress": progress, "total": total, "message": message}
@@ -183,6 +192,7 @@ class Connection:
             answer = await self.session.send_request(
                 request, _AsItCame, progress_callback=told if asker.progress else None
             )
+            await self._settle(asker)
         finally:
             del self._askers[asker]
         return answer.root
@@ -229,15 +239,30 @@ class Connection:
 
     async def asked(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to a question of the server's, from whoever it is about."""
+        if self._manner.party and not self._used.is_set():  # many ask for the roots before the request is sent
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._used.wait(), _QUESTION_S)
         asker = self._meant()
         if asker is None or not asker.takes(method):
             raise MCPError(types.INVALID_REQUEST, f"{QUESTIONS[method]} is not supported by the client of this request")
+        settled = asyncio.Event()
+        self._open[settled] = asker
         try:
             assert asker.way is not None
             return await asker.way.ask(method, params)
         except Unanswered as unanswered:
             error = types.ErrorData.model_validate(unanswered.error)
             raise MCPError.from_error_data(error) from unanswered
+        finally:
+            del self._open[settled]
+            settled.set()
+
+    async def _settle(self, asker: Asker) -> None:
+        """Let what was asked in the course of a request be answered: with the request, the way to its client ends."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_QUESTION_S):
+                for settled in [each for each, whose in self._open.items() if whose is asker]:
+                    await settled.wait()
 
     def heard(self, method: str, params: Mapping[str, Any]) -> None:
         """Take a notification: that something has changed, or one for whoever asked."""
