@@ -147,7 +147,8 @@ def listing(setting: Setting) -> dict[str, Any]:
         return stdio(*setting.packages.command(f"{OTHERS}/{name}/dist/index.js"), *arguments, **env)
 
     def long(effect: str) -> dict[str, Any]:
-        return {"tools": {"trigger-long-running-operation": {"effect": effect}}}
+        tools = {"trigger-long-running-operation": {"effect": effect}}
+        return {"tools": tools, "clientsCan": ["sampling", "elicitation", "roots"]}
 
     servers = {
         "git": stdio(sys.executable, "-m", "mcp_server_git"),

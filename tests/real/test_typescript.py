@@ -185,9 +185,6 @@ async def test_a_server_that_asks_for_roots_at_once_works_in_those_of_its_client
     assert "outside allowed directories" in await call("list_directory", path=str(able.root.parent))
 
 
-@pytest.mark.xfail(
-    reason="server-everything lists these tools only to clients that can be asked, and semel lists as one that cannot"
-)
 async def test_a_server_asks_for_what_its_tools_need(able: Open) -> None:
     sampled = await able.client.call("everything_trigger-sampling-request", {"prompt": "hello"})
     assert "heard Resource trigger-sampling-request context: hello" in said(sampled)

@@ -314,7 +314,7 @@ class Upstream:
         async with self.place.server.lifespan(self.place.server) as state:
             yield state
 
-    def _make(self, manner: Manner | None, on_lost: Callable[[], object]) -> Connection:
+    def _make(self, manner: Manner, on_lost: Callable[[], object]) -> Connection:
         return Connection(
             self.name, self.place, state=self._state, manner=manner, on_lost=on_lost, on_event=self._take_event
         )
@@ -332,7 +332,9 @@ class Upstream:
 
     async def _connect(self, first: "asyncio.Future[None]") -> None:
         self._news.clear()
-        self._connection = connection = self._make(None, self._lose)
+        can = () if isinstance(self.place, InProcess) else self.place.clients_can
+        manner = Manner(capabilities=msgspec.json.encode({name: {} for name in can}))
+        self._connection = connection = self._make(manner, self._lose)
         try:
             async with asyncio.timeout(_HANDSHAKE_S) as handshake, connection:
                 self.offers = connection.capabilities
