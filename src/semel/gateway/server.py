@@ -19,7 +19,17 @@ from semel.errors import CallError, Draining, KeyMissing, KeyReused, NoLeader, S
 from semel.gateway import meta
 from semel.gateway.announcing import Announcer
 from semel.gateway.answers import result_of
-from semel.gateway.asked import ANONYMOUS, KEYS_OF_CLIENTS, Asked, Context, asked, call_meta, follow, set_level
+from semel.gateway.asked import (
+    ANONYMOUS,
+    KEYS_OF_CLIENTS,
+    Asked,
+    Context,
+    asked,
+    call_meta,
+    check_text,
+    follow,
+    set_level,
+)
 from semel.gateway.hearing import Hearing
 from semel.gateway.ticket import HELD_MAX, Ticket
 from semel.node.asides import Unanswered
@@ -154,8 +164,9 @@ def make_door(
         if announcer is not None:
             announcer.met(context)
         try:
+            said = {**(context.params or {}), "_meta": call_meta(context)}
+            check_text(said)
             async with Hearing(context, collects=False) as hearing:
-                said = {**(context.params or {}), "_meta": call_meta(context)}
                 return {"resultType": "complete", **await door.ask(context.method, said, hearing)}
         except SemelError as error:
             raise as_protocol_error(error) from error
