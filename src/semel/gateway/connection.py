@@ -26,11 +26,11 @@ from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp.shared.memory import create_client_server_memory_streams
 from mcp.shared.subscriptions import event_from_wire
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic import RootModel
+from pydantic import RootModel, ValidationError
 
 from semel.errors import UpstreamError
 from semel.gateway import shortcut
-from semel.gateway.asker import ASKER, QUESTIONS, Asker
+from semel.gateway.asker import ASKER, NOBODY, QUESTIONS, Asker
 from semel.gateway.child import Child
 from semel.gateway.courier import BODY_BYTES_MAX, ERRAND, Errand, make_http_client
 from semel.gateway.servers import Command, InProcess, Place, Remote
@@ -39,6 +39,12 @@ from semel.node.asides import Unanswered
 
 PAGES_MAX = 1000
 """How many pages a list of tools may have: a server that always names another one must come to an end."""
+
+_SET_LEVEL_S = 2.0
+"""How long a call waits until its server has taken from which level on it is to log."""
+
+_SUBSCRIBE_S = 2.0
+"""How long a server may take to be subscribed to something; with one that takes longer it is given up."""
 
 _LISTEN_AGAIN_FIRST_S = 1.0
 _LISTEN_AGAIN_MAX_S = 60.0
@@ -96,6 +102,8 @@ class Connection:
         self._ended = AsyncExitStack()
         self._watched: frozenset[str] = frozenset()
         self._listen_anew = asyncio.Event()
+        self._subscribed = asyncio.Event()
+        self._subscribed.set()
         self._level: str | None = None
         self.lost = False
         self._askers: dict[Asker, None] = {}
@@ -109,6 +117,7 @@ class Connection:
     async def __aenter__(self) -> Self:
         """Open the connection, with the handshake; what may go wrong is as manifold as servers are."""
         ERRAND.set(self._opening)
+        ASKER.set(NOBODY)  # it is often opened for a request, and outlives it
         async with AsyncExitStack() as stack:
             wire = Wire(await self._made(stack), self, msgspec.json.decode(self._manner.capabilities))
             self.session = await stack.enter_async_context(ClientSession(dispatcher=wire, client_info=_INFO))
@@ -202,10 +211,10 @@ class Connection:
         if self.modern or asker.log_level in (None, self._level) or self.capabilities.logging is None:
             return
         level: Any = asker.log_level
-        await self.session.send_request(
-            types.SetLevelRequest(params=types.SetLevelRequestParams(level=level)), types.EmptyResult
-        )
-        self._level = level
+        self._level = level  # asked for once: no call waits again for a server that does not answer
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SET_LEVEL_S):
+                await self._try(types.SetLevelRequest(params=types.SetLevelRequestParams(level=level)))
 
     async def list_tools(self) -> list[dict[str, Any]]:
         """Return all pages of the server's tools; none of a server that has no such list."""
@@ -284,23 +293,40 @@ class Connection:
         parties = {asker.party or str(id(asker)) for asker in self._askers}
         return next(reversed(self._askers)) if len(parties) == 1 else None
 
-    async def watch(self, uris: frozenset[str]) -> None:
+    def watch(self, uris: frozenset[str]) -> None:
         """Hear of changes of these resources from now on, and of no others; best effort."""
-        before, self._watched = self._watched, uris
-        if self.modern:
-            if before != uris:
-                self._listen_anew.set()
-            return
-        if self.capabilities.resources is None or not self.capabilities.resources.subscribe:
-            return
-        for uri in before - uris:
-            await self._try(types.UnsubscribeRequest(params=types.UnsubscribeRequestParams(uri=uri)))
-        for uri in uris - before:
-            await self._try(types.SubscribeRequest(params=types.SubscribeRequestParams(uri=uri)))
+        if self._watched != uris:
+            self._watched = uris
+            self._subscribed.clear()
+            self._listen_anew.set()
+
+    async def watching(self) -> None:
+        """Wait until the server knows what is to be watched, but for no long."""
+        if not self.modern:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._subscribed.wait(), _SUBSCRIBE_S)
 
     async def _try(self, request: types.ClientRequest) -> None:
-        with contextlib.suppress(MCPError):  # of a resource that this server does not have
+        with contextlib.suppress(MCPError, ValidationError):  # of a resource, say, that this server does not have
             await self.session.send_request(request, types.EmptyResult)
+
+    async def _subscribe(self) -> None:
+        """Keep a server of the handshake eras subscribed to what is watched."""
+        told: frozenset[str] = frozenset()
+        while True:
+            await self._listen_anew.wait()
+            self._listen_anew.clear()
+            with contextlib.suppress(TimeoutError):
+                while told != (wanted := self._watched):
+                    for uri in told - wanted:
+                        async with asyncio.timeout(_SUBSCRIBE_S):
+                            await self._try(types.UnsubscribeRequest(params=types.UnsubscribeRequestParams(uri=uri)))
+                    for uri in wanted - told:
+                        async with asyncio.timeout(_SUBSCRIBE_S):
+                            await self._try(types.SubscribeRequest(params=types.SubscribeRequestParams(uri=uri)))
+                    told = wanted
+            told = self._watched  # a server that does not answer is not asked again
+            self._subscribed.set()
 
     async def _listen(self) -> None:
         """Have the server announce changes for as long as the connection lasts; older versions do so unasked."""
@@ -311,6 +337,9 @@ class Connection:
             "resources_list_changed": bool(offers.resources and offers.resources.list_changed),
         }
         if not self.modern:
+            if offers.resources is not None and offers.resources.subscribe:
+                await self._subscribe()
+            self._subscribed.set()
             return
         pause_s = _LISTEN_AGAIN_FIRST_S
         while not self.lost:

@@ -6,12 +6,12 @@ is; of several, lists are put one after the other, prompts are named as tools ar
 
 import asyncio
 import base64
-import binascii
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from mcp import MCPError, types
 from pydantic import ValidationError
 
@@ -117,10 +117,10 @@ class Passing:
         if not self._fleet.several:
             return next(iter(servers)), cursor
         try:
-            name, own = json.loads(base64.urlsafe_b64decode(cursor))
-        except (ValueError, TypeError, binascii.Error):
-            name, own = None, None
-        if name not in servers or not (own is None or isinstance(own, str)):
+            name, own = msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=tuple[str, str | None])
+        except (ValueError, RecursionError):  # no base64, no JSON, or other JSON
+            name, own = "", None
+        if name not in servers:
             raise MCPError(types.INVALID_PARAMS, "the cursor is none of this list's: begin it anew, without a cursor")
         return name, own
 

@@ -19,7 +19,17 @@ from semel.errors import BadArguments, CallError, Draining, KeyMissing, KeyReuse
 from semel.gateway import meta
 from semel.gateway.announcing import Announcer
 from semel.gateway.answers import result_of
-from semel.gateway.asked import ANONYMOUS, KEYS_OF_CLIENTS, Asked, Context, asked, call_meta, follow, set_level
+from semel.gateway.asked import (
+    ANONYMOUS,
+    KEYS_OF_CLIENTS,
+    Asked,
+    Context,
+    asked,
+    call_meta,
+    check_text,
+    follow,
+    set_level,
+)
 from semel.gateway.hearing import Hearing
 from semel.gateway.taskmode import EXTENSION, with_support
 from semel.gateway.tasks import CAPABILITY_OF_2025, ERA_2025, Tasks
@@ -168,8 +178,9 @@ def make_door(
         if announcer is not None:
             announcer.met(context)
         try:
+            said = {**(context.params or {}), "_meta": call_meta(context)}
+            check_text(said)
             async with Hearing(context, collects=False) as hearing:
-                said = {**(context.params or {}), "_meta": call_meta(context)}
                 return {"resultType": "complete", **await _asked_for(door, context.method, said, hearing)}
         except SemelError as error:
             raise as_protocol_error(error) from error
