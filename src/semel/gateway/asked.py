@@ -151,6 +151,17 @@ def check_text(said: object) -> None:
         raise BadArguments(f"the request is not JSON: {error}. Nothing was run") from error
 
 
+def ticket_of(given: Asked, **named: Any) -> Ticket:
+    """Return a ticket for the same call, in the same round."""
+    answers = given.details.answers
+    same: dict[str, Any] = {
+        "held": given.held,
+        "round": given.details.round,
+        "answers": None if answers is None else dict(answers),
+    }
+    return Ticket(key=given.key, caller=given.caller, made=given.made, **{**same, **named})
+
+
 def call_meta(context: Context) -> dict[str, Any]:
     """Return what of a request's `_meta` its tool may learn, with what the handshake said where there was one.
 
