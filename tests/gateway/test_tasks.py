@@ -25,6 +25,7 @@ from semel.gateway.catalogue import make_entry
 from semel.gateway.declare import declaration_of
 from semel.gateway.http import make_app, serve_http
 from semel.gateway.overrides import Override
+from semel.gateway.passage import open_passage
 from semel.gateway.server import make_server
 from semel.gateway.taskid import TaskId
 from semel.gateway.taskmode import TaskMode, mode_of
@@ -257,6 +258,19 @@ async def open_wire(node: FakeNode, version: str) -> AsyncIterator[Wire]:
         yield Wire(http, node, version)
 
 
+@asynccontextmanager
+async def open_passed(node: FakeNode) -> AsyncIterator[Wire]:
+    """The same through `semel connect`, but for its pipe."""
+    async with (
+        open_wire(node, NEW) as near,
+        semel.connect(str(near.http.base_url)) as client,
+        open_passage(client, introduction_s=5) as server,
+        serve_http(make_app(server, lambda: None), "127.0.0.1", 0) as port,
+        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as http,
+    ):
+        yield Wire(http, node, NEW)
+
+
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "AUTO_S", 0.1)
@@ -306,6 +320,31 @@ async def test_a_task_is_in_the_log_before_it_is_given_and_ends_with_the_result_
     assert done["result"]["_meta"]["dev.semel/outcome"] == "ok"
     assert "pollIntervalMs" not in done
     assert len(wire.node.calls) == 1
+
+
+async def test_a_task_passes_through_semel_connect() -> None:
+    async with open_passed(FakeNode()) as wire:
+        discovered = await wire.ask("server/discover", {})
+        assert EXTENSION in discovered["capabilities"]["extensions"]
+        assert "tasks" not in discovered["capabilities"]
+        made = await wire.call("always")
+        assert made["resultType"] == "task"
+        assert (await wire.get(made["taskId"]))["status"] == "working"
+        (record,) = wire.node.records.values()
+        assert await wire.ask("tasks/cancel", {"taskId": made["taskId"]}) is not None
+        assert wire.node.cancelled == [record.id]
+        await wire.node.end(record.id, Status.OK, text("done"))
+        done = await wire.get(made["taskId"])
+        assert (done["status"], done["result"]["content"]) == ("completed", text("done")["content"])
+        assert (await wire.fail("tasks/get", {"taskId": "no task"}))["code"] == -32602
+        undeclared = await wire.fail("tasks/get", {"taskId": made["taskId"]}, declares=False)
+        assert undeclared["code"] == -32021
+        never = asyncio.create_task(wire.call("never"))
+        await asyncio.sleep(0.3)
+        assert not never.done()
+        (record,) = [each for each in wire.node.records.values() if each.status is Status.RUNNING]
+        await wire.node.end(record.id, Status.OK, text("at last"))
+        assert (await never)["resultType"] == "complete"
 
 
 async def test_every_node_reads_the_id_and_every_retry_gets_the_same_one(wire: Wire) -> None:

@@ -57,7 +57,7 @@ _RUNNING: Mapping[str, Any] = {
     meta.ATTEMPT: 0,
     meta.REPLAYED: False,
 }
-"""What is said of a call whose tool runs, and waits for an answer."""
+"""What is said of a call whose tool runs, where its node says no more."""
 
 
 def result_of(reply: Reply) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def answer_of(reply: Reply) -> Answer:
 def read_answer(raw: dict[str, Any]) -> Answer:
     """Return a node's CallToolResult as an Answer; KeyError or ValueError if it is of another server."""
     said: Mapping[str, Any] = raw.get("_meta") or {}
-    if raw.get("resultType") == "input_required" and meta.KEY in said:
+    if raw.get("resultType") in ("input_required", "task") and meta.KEY in said:
         said = {**_RUNNING, **said}
     return Answer(
         outcome=Status(said[meta.OUTCOME]),

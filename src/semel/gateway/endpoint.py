@@ -15,6 +15,7 @@ import anyio.abc
 import httpx2
 from mcp import ClientSession, MCPError, types
 from mcp.shared.dispatcher import CallOptions, OnNotify, OnNotifyIntercept, OnRequest
+from mcp.shared.inbound import MCP_NAME_HEADER, encode_header_value
 from mcp.types.version import LATEST_MODERN_VERSION
 from mcp_types import CLIENT_CAPABILITIES_META_KEY
 from pydantic import RootModel, ValidationError
@@ -169,7 +170,11 @@ class Endpoint:
             raise NotANode(f"its answer is not of the form that MCP has: {error}") from error
         finally:
             _EXCHANGE.reset(token)
-        held = (result.get("_meta") or {}).get(meta.HELD)
+        said = result.get("_meta") or {}
+        if meta.TASK_GIVEN in said:
+            task: dict[str, Any] = said[meta.TASK_GIVEN]
+            return task
+        held = said.get(meta.HELD)
         if isinstance(held, dict):  # a ticket, which is for clients that do not retry by themselves
             raise by_code(str(held.get("code")), str(held.get("message")))
         return result
@@ -187,8 +192,11 @@ class _Posts:
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
     ) -> dict[str, Any]:
         exchange, number = _EXCHANGE.get(), next(self._ids)
-        body = {"jsonrpc": "2.0", "id": number, "method": method, "params": _stamped(params or {}, exchange, number)}
+        sent = _stamped(params or {}, exchange, number)
+        body = {"jsonrpc": "2.0", "id": number, "method": method, "params": sent}
         headers = {"accept": "application/json, text/event-stream", **(opts or {}).get("headers", {})}
+        if method.startswith("tasks/") and isinstance(task_id := sent.get("taskId"), str):
+            headers[MCP_NAME_HEADER] = encode_header_value(task_id)
         timeout = httpx2.Timeout(None, read=exchange.silence_s)
         try:
             async with self._http.stream("POST", self._url, json=body, headers=headers, timeout=timeout) as response:
@@ -199,6 +207,8 @@ class _Posts:
             error_data = types.ErrorData.model_validate(message["error"])
             raise MCPError.from_error_data(error_data)
         result: dict[str, Any] = message["result"]
+        if result.get("resultType") == "task":
+            return {"content": [], "resultType": "complete", "_meta": {meta.TASK_GIVEN: result}}
         return result
 
     async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:

@@ -40,6 +40,9 @@ LOGS_UNASKED: Final = "dev.semel/logs-unasked"
 """On a request that `semel connect` passes on: true if its client, of the handshake eras, has named no level of log
 lines, and takes what comes."""
 
+TASK_GIVEN: Final = "dev.semel/task-given"
+"""Within semel's client: the handle of a task, on its way through the SDK, which knows no such result."""
+
 REFUSED: Final = "dev.semel/refused"
 """On such a request with answers to a running tool's questions: the errors with which some were answered, by the
 questions' names; MCP 2026-07-28 has results for that alone."""

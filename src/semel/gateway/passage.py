@@ -10,17 +10,22 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+from mcp import MCPError, types
 from mcp.server import Server
-from mcp_types import LOG_LEVEL_META_KEY, PROTOCOL_VERSION_META_KEY
+from mcp.types.version import MODERN_PROTOCOL_VERSIONS
+from mcp_types import CLIENT_CAPABILITIES_META_KEY, LOG_LEVEL_META_KEY, PROTOCOL_VERSION_META_KEY
 
 from semel.errors import Busy, SemelError
 from semel.gateway import meta
 from semel.gateway.announcing import Announcer
-from semel.gateway.asked import ANONYMOUS, KEYS_OF_CLIENTS, Asked
+from semel.gateway.asked import ANONYMOUS, KEYS_OF_CLIENTS, Asked, Context, call_meta
 from semel.gateway.client import Client
 from semel.gateway.hearing import Hearing
 from semel.gateway.lookout import Lookout
+from semel.gateway.refusing import as_protocol_error
 from semel.gateway.server import make_door
+from semel.gateway.taskmode import EXTENSION
+from semel.gateway.tasks import declares, missing_capability, takes_tasks
 
 _OF_THE_CONNECTION = "io.modelcontextprotocol/"
 """What such names say in the `_meta` of an answer is said anew by whoever passes it on."""
@@ -58,13 +63,15 @@ async def open_passage(
     passage = _Passage(client, lookout, list_timeout_s, note)
     keeping = asyncio.create_task(lookout.keep(), name="lookout")
     try:
-        yield make_door(
+        server = make_door(
             passage,
             instructions=lookout.instructions,
             client_keys=client_keys,
             tickets=False,
             announcer=announcer,
         )
+        _offer_tasks(server, passage)
+        yield server
     finally:
         announcer.close()
         tasks = [keeping, *passage.stopping]
@@ -94,18 +101,19 @@ class _Passage:
             return await self._client.tools(timeout_s=self._list_timeout_s)
 
     async def ask(self, method: str, params: Mapping[str, Any], hearing: Hearing) -> dict[str, Any]:
-        said = self._passed_on(params["_meta"], hearing)
+        said = self._passed_on(params["_meta"], hearing, tasks=method.startswith("tasks/"))
         with self._asking(f"{method} has no answer"):
             return _bare(await self._client.request(method, {**params, "_meta": said}, heard=hearing.told))
 
     async def call(self, tool: str, arguments: Mapping[str, Any], given: Asked, hearing: Hearing) -> dict[str, Any]:
+        along = self._passed_on(given.details.meta, hearing, tasks=takes_tasks(given.also))
         with self._asking(f"{tool} has no answer"):
             answer = await self._client.call(
                 tool,
                 arguments,
                 key=given.key,
                 made=given.made,
-                also=self._passed_on(given.details.meta, hearing) | _said_by_semel(given),
+                also=along | _said_by_semel(given),
                 heard=hearing.told,
                 state=given.state,
                 answers=given.replies or (given.details.answers or {}).get("inputResponses"),
@@ -143,9 +151,15 @@ class _Passage:
             self._note(f"{answers_from} answers")
         self._lookout.answered(answers_from)
 
-    def _passed_on(self, said: Mapping[str, Any], hearing: Hearing) -> dict[str, Any]:
-        """Return what of a request's `_meta` goes along: all but what is said anew on this side's way to a node."""
+    def _passed_on(self, said: Mapping[str, Any], hearing: Hearing, *, tasks: bool) -> dict[str, Any]:
+        """Return what of a request's `_meta` goes along: all but what is said anew on this side's way to a node.
+
+        `tasks` says that the client can take tasks, which is not for the tools to know.
+        """
         along = {name: value for name, value in said.items() if name != PROTOCOL_VERSION_META_KEY}
+        if tasks:
+            able = along.get(CLIENT_CAPABILITIES_META_KEY, {})
+            along[CLIENT_CAPABILITIES_META_KEY] = {**able, "extensions": {**able.get("extensions", {}), EXTENSION: {}}}
         if not hearing.modern and LOG_LEVEL_META_KEY not in along:
             along[meta.LOGS_UNASKED] = True
         return {**along, meta.PARTY: self._party}
@@ -156,6 +170,26 @@ class _Passage:
                 await self._client.cancel(given.key, caller=given.caller, round=given.details.round)
         except (TimeoutError, SemelError) as error:
             self._note(f"no node could be told that the call {given.key} is not wanted any more: {error}")
+
+
+def _offer_tasks(server: Server[Any], passage: _Passage) -> None:
+    """Serve the tasks of 2026-07-28, which are all a node's."""
+
+    async def ask(context: Context, _params: types.RequestParams) -> dict[str, Any]:
+        if context.protocol_version not in MODERN_PROTOCOL_VERSIONS:
+            raise MCPError(types.METHOD_NOT_FOUND, "Method not found", context.method)
+        if not declares(context):
+            raise missing_capability()
+        said = {**(context.params or {}), "_meta": call_meta(context)}
+        try:
+            async with Hearing(context, collects=False) as hearing:
+                return await passage.ask(context.method, said, hearing)
+        except SemelError as error:
+            raise as_protocol_error(error) from error
+
+    server.extensions[EXTENSION] = {}
+    for method in ("tasks/get", "tasks/update", "tasks/cancel"):
+        server.add_request_handler(method, types.RequestParams, ask)
 
 
 def _said_by_semel(given: Asked) -> dict[str, Any]:

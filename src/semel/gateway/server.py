@@ -31,7 +31,7 @@ from semel.gateway.door import Door, NodeDoor
 from semel.gateway.driving import asked_for, called, failure
 from semel.gateway.hearing import Hearing
 from semel.gateway.refusing import as_protocol_error, data_of, held, may_ask_again
-from semel.gateway.taskmode import EXTENSION, with_support
+from semel.gateway.taskmode import with_support
 from semel.gateway.tasks import CAPABILITY_OF_2025, ERA_2025, Tasks
 from semel.node.backend import Backend
 
@@ -198,7 +198,7 @@ class _Offering(Server[Any]):
         for name in ("prompts", "resources", "logging", "completions"):
             if getattr(offered, name) is None:
                 setattr(served, name, None)
-        if EXTENSION in self.extensions and named.get("protocol_version") not in MODERN_PROTOCOL_VERSIONS:
+        if "tasks/result" in self._request_handlers and named.get("protocol_version") not in MODERN_PROTOCOL_VERSIONS:
             served.tasks = CAPABILITY_OF_2025
         return served
 

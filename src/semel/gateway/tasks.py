@@ -389,7 +389,11 @@ def _wants_tasks(context: Context) -> bool:
 
 def declares(context: Context) -> bool:
     """Return whether this very request says that its client can take tasks."""
-    said = (context.params or {}).get("_meta") or {}
+    return takes_tasks((context.params or {}).get("_meta") or {})
+
+
+def takes_tasks(said: Mapping[str, Any]) -> bool:
+    """Return whether a request's `_meta` says that its client can take tasks."""
     capabilities = said.get(CLIENT_CAPABILITIES_META_KEY)
     extensions = capabilities.get("extensions") if isinstance(capabilities, dict) else None
     return isinstance(extensions, dict) and isinstance(extensions.get(EXTENSION), dict)
