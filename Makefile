@@ -70,7 +70,7 @@ lock:  ## choose newest versions of all dependencies and pin them
 	scripts/lock
 
 clean:
-	rm -rf $(VENV) .peers .conformance .coverage* .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .peers .conformance .real .coverage* .pytest_cache .mypy_cache .ruff_cache
 
 $(READY): requirements.lock pyproject.toml scripts/setup scripts/etcd
 	@scripts/setup $(VENV)

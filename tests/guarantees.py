@@ -35,7 +35,7 @@ class Promise:
     node: tuple[str, ...] | str
     """Test modules in tests/node: the real runtime, in one process."""
     processes: tuple[str, ...]
-    """Test modules in tests/processes, tests/chaos and tests/hosts: real processes that really die."""
+    """Test modules in tests/processes, tests/chaos, tests/hosts and tests/real: real processes that really die."""
     chaos: tuple[Check, ...]
     """Checks of the judge over real processes."""
 
@@ -81,6 +81,7 @@ PROMISES = (
             "test_cuts",
             "test_deaths",
             "test_troubles",
+            "test_failover",
         ),
         chaos=(chaos.answers_are_in_the_log, chaos.one_key_is_one_call, chaos.histories_are_linearizable),
     ),
@@ -129,6 +130,7 @@ PROMISES = (
             "test_deaths",
             "test_troubles",
             "test_rolling",
+            "test_failover",
         ),
         chaos=(chaos.effects_have_an_intent, chaos.once_is_once, chaos.histories_are_linearizable),
     ),
@@ -158,7 +160,7 @@ PROMISES = (
         ),
         log=_NOT_THE_LOGS,
         node=("test_runtime",),
-        processes=("test_tasks", "test_author", "test_fire", "test_chaos", "test_cuts", "test_deaths"),
+        processes=("test_tasks", "test_author", "test_fire", "test_chaos", "test_cuts", "test_deaths", "test_failover"),
         chaos=(chaos.calls_come_to_an_end, chaos.the_calm_answers_all),
     ),
     Promise(
@@ -264,7 +266,16 @@ PROMISES = (
         ),
         log=_NOT_THE_LOGS,
         node=("test_runtime",),
-        processes=("test_tasks", "test_nodes", "test_author", "test_fire", "test_chaos", "test_cuts", "test_deaths"),
+        processes=(
+            "test_tasks",
+            "test_nodes",
+            "test_author",
+            "test_fire",
+            "test_chaos",
+            "test_cuts",
+            "test_deaths",
+            "test_failover",
+        ),
         chaos=(chaos.doubts_have_a_death, chaos.calls_come_to_an_end, chaos.once_is_once, chaos.outcomes_stay),
     ),
     Promise(
@@ -355,5 +366,8 @@ BESIDE = {
     "test_bench": "that the measurements can be made",
     "test_network": "that the hosts' wires can be cut, and that nothing of them stays",
     "test_relay": "that the chaos's connections can be cut",
+    "test_servers": "servers that others wrote are served as they are, each call once",
+    "test_typescript": "all of MCP passes, with real servers and clients at the ends",
+    "test_inspector": "the Inspector's CLI is served, and notices nothing of a leader's death",
     "test_conformance": "what MCP asks of a server, by its own suite, through a follower and after a failover",
 }

@@ -31,7 +31,7 @@ THERE = {
     "mutants": {mutant.name for mutant in MUTANTS},
     "log": modules("log"),
     "node": modules("node"),
-    "processes": modules("processes", "chaos", "hosts", "conformance"),
+    "processes": modules("processes", "chaos", "hosts", "conformance", "real"),
     "chaos": names(tests.chaos.judge.CHECKS),
 }
 """All that each layer has."""

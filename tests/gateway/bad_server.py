@@ -95,11 +95,24 @@ def main() -> None:
         match asked["method"]:
             case "initialize":
                 info = {"name": MODE, "version": "1"}
-                capabilities = {"tools": {"listChanged": True}}
+                capabilities: dict[str, Any] = {"tools": {"listChanged": True}}
+                if MODE not in ("good", "garbage"):
+                    capabilities |= {"logging": {}, "resources": {"subscribe": True}, "prompts": {}}
                 answer(asked, {"protocolVersion": "2025-06-18", "capabilities": capabilities, "serverInfo": info})
             case "tools/list":
                 pages += 1
                 answer(asked, listed(pages))
+            case "logging/setLevel" | "resources/subscribe" if MODE == "deaf":
+                pass
+            case "prompts/get" if not Path(sys.argv[2]).exists():  # of the mode "asks"
+                Path(sys.argv[2]).touch()
+                os._exit(3)
+            case "prompts/get":
+                answer(asked, {"messages": []})
+            case "tools/call" if MODE == "asks":
+                question = {"message": "Who?", "requestedSchema": {"type": "object", "properties": {}}}
+                say({"jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": question})
+                answer(asked, text(json.loads(sys.stdin.readline())["result"]["action"]))
             case "tools/call" if MODE == "good":
                 threading.Thread(target=behave, args=[asked], daemon=True).start()
             case "tools/call":

@@ -1,18 +1,23 @@
 """Servers that break the protocol: the others are served on, and what is wrong is said."""
 
 import asyncio
+import dataclasses
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from mcp_types import CLIENT_CAPABILITIES_META_KEY, LOG_LEVEL_META_KEY, PROTOCOL_VERSION_META_KEY
 
 from semel.core.call import Status
 from semel.errors import UnknownTool, UpstreamError
-from semel.gateway import child, connection
+from semel.gateway import child, connection, meta
 from semel.gateway import upstream as upstream_module
 from semel.gateway.catalogue import Catalogue, make_entry
-from semel.node.tools import Done, Gone
+from semel.node.asides import Unanswered
+from semel.node.tools import Attempt, Done, Gone
 
 from .conftest import Write
 from .fakes import attempt, text
@@ -128,3 +133,62 @@ async def test_tools_that_change_while_calls_run_do_not_harm_them(write: Write, 
         await box.run(attempt("grow"))
         await until(lambda: any(tool["name"] == "pid_again" for tool in box.tools()), "the list was read again")
         assert text(await running) == "done"
+
+
+class Way:
+    """A client of the handshake eras, who takes everything."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.open = True
+
+    def tell(self, _method: str, _params: Mapping[str, Any]) -> None:
+        pass
+
+    async def ask(self, method: str, _params: Mapping[str, Any]) -> dict[str, Any]:
+        if not self.open:
+            raise Unanswered({"code": -1, "message": "the call has ended"})
+        self.asked.append(method)
+        return {"action": "decline"}
+
+
+OLD = {PROTOCOL_VERSION_META_KEY: "2025-11-25", LOG_LEVEL_META_KEY: "info"}
+ASKABLE = {**OLD, CLIENT_CAPABILITIES_META_KEY: {"elicitation": {}}, meta.PARTY: "one"}
+
+
+def asking(tool: str, said: Mapping[str, Any]) -> Attempt:
+    plain = attempt(tool)
+    call = msgspec.structs.replace(plain.call, meta=msgspec.Raw(msgspec.json.encode(said)))
+    return dataclasses.replace(plain, call=call)
+
+
+@pytest.mark.parametrize("said", [OLD, ASKABLE], ids=["on the one connection", "on one of its own"])
+@pytest.mark.parametrize("mode", ["deaf", "level"])
+async def test_a_server_that_takes_no_level_and_no_subscription_is_called_all_the_same(
+    write: Write, monkeypatch: pytest.MonkeyPatch, mode: str, said: Mapping[str, Any]
+) -> None:
+    """It does not answer, or with an error; neither is a reason not to run a tool, or to say that it failed."""
+    monkeypatch.setattr(connection, "_SET_LEVEL_S", 0.2)
+    monkeypatch.setattr(connection, "_SUBSCRIBE_S", 0.2)
+    async with toolbox(write, bad=bad(mode)) as box:
+        box.watch(frozenset({"x://1", "x://2"}))
+        assert text(await box.run(asking("a", said), Way())) == "done"  # type: ignore[arg-type]
+
+
+async def test_a_question_goes_to_the_call_that_it_is_about_after_another_lost_its_connection(
+    write: Write, tmp_path: Path
+) -> None:
+    """The connection was opened anew in the course of an earlier request of the same client."""
+    async with toolbox(write, bad=bad("asks", str(tmp_path / "once"))) as box:
+        first, second = Way(), Way()
+        await box.ask("prompts/get", {"name": "p", "_meta": ASKABLE}, first)  # type: ignore[arg-type]
+        first.open = False
+        assert text(await box.run(asking("a", ASKABLE), second)) == "decline"  # type: ignore[arg-type]
+        assert (first.asked, second.asked) == ([], ["elicitation/create"])
+
+
+async def test_what_cannot_be_written_to_a_server_costs_nobody_else_its_connection(write: Write) -> None:
+    async with toolbox(write, bad=bad("asks", __file__)) as box:
+        with pytest.raises(Unanswered, match="not JSON"):
+            await box.ask("prompts/get", {"name": "\ud800"}, Way())  # type: ignore[arg-type]
+        await box.ask("prompts/get", {"name": "p"}, Way())  # type: ignore[arg-type]

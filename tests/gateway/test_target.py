@@ -188,6 +188,18 @@ def test_what_the_operator_says_of_tools_is_read(write: Write) -> None:
     assert override_of(served.overrides, "charge").timeout_s == 30.0
 
 
+def test_an_mcp_json_says_what_a_server_is_told_of_clients(write: Write) -> None:
+    said = {"clientsCan": ["sampling", "roots", "roots"]}
+    entries = {
+        "a": {"command": "sh", "semel": said},
+        "b": {"url": "http://b/mcp", "semel": said},
+        "c": {"command": "sh"},
+    }
+    target = load_target(str(write(servers(**entries), "mcp.json")))
+    told = [each.place.clients_can for each in target.servers.values() if not isinstance(each.place, InProcess)]
+    assert told == [("roots", "sampling"), ("roots", "sampling"), ()]
+
+
 def tools(**entries: Any) -> str:
     return servers(a={"command": "sh", "semel": {"tools": entries}})
 
@@ -206,6 +218,8 @@ def tools(**entries: Any) -> str:
         (tools(f={"effect": "read", "reconcile": "g"}), "only a call of a once tool is ever in doubt"),
         (servers(a={"command": "sh", "semel": {"tool": {}}}), "did you mean 'tools'"),
         (servers(a={"command": "sh", "semel": {"tools": []}}), "an object of tools by their names"),
+        (servers(a={"command": "sh", "semel": {"clientsCan": "roots"}}), "a list of any of sampling, elicitation"),
+        (servers(a={"command": "sh", "semel": {"clientsCan": ["talk"]}}), "a list of any of sampling, elicitation"),
         (servers(a={"url": "ftp://x"}), "must begin with http://"),
         (servers(a={"url": "http://:80"}), "must begin with http://"),
         (servers(a={"url": 3}), "must be the URL of an MCP endpoint"),

@@ -1,6 +1,7 @@
 """All of MCP passes through a node, for clients of both eras, whatever kind of server is behind it."""
 
 import asyncio
+import base64
 import contextlib
 import json
 import socket
@@ -11,13 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from mcp import Client, MCPError, types
+from mcp_types import CLIENT_CAPABILITIES_META_KEY
 
+from semel.gateway import announcing
 from semel.gateway.ticket import Ticket
 from semel.serving import Node
 
 from .conftest import Write
+from .nodes import HEADERS, answered
 
 pytestmark = [
     pytest.mark.anyio,
@@ -68,6 +73,10 @@ def client_of(node: Node, listener: Listener, era: str, *, level: Any = "debug",
 
 def command(*arguments: str) -> dict[str, Any]:
     return {"command": sys.executable, "args": [str(TALKING), *arguments]}
+
+
+def _accepting(name: str) -> dict[str, Any]:
+    return {"action": "accept", "content": {"name": name}}
 
 
 def free_port() -> int:
@@ -254,6 +263,14 @@ async def _reads(marker: Path, words: str) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_what_a_server_asks_as_soon_as_it_is_connected_is_answered(write: Write, tmp_path: Path) -> None:
+    early = {"command": sys.executable, "args": [str(TALKING.with_name("early_server.py"))]}
+    listener = Listener()
+    async with serving(listing(write, early=early), tmp_path) as one, client_of(one, listener, OLD) as client:
+        said = [text(await client.call_tool("who", {})) for _ in range(2)]
+    assert (said, listener.asked) == (["nobody", "ann"], ["Who?"])
+
+
 # More than one server, more than one node.
 
 
@@ -268,13 +285,15 @@ async def several(write: Write, tmp_path: Path) -> AsyncIterator[Node]:
 @eras
 async def test_of_several_servers_prompts_are_named_and_lists_follow_each_other(several: Node, era: str) -> None:
     async with client_of(several, Listener(), era) as client:
-        names, cursor = [], None
-        while True:
-            page = await client.list_prompts(cursor=cursor)
-            names += [each.name for each in page.prompts]
-            if (cursor := page.next_cursor) is None:
-                break
-        assert names == ["one_greet", "two_greet"]
+        page = await client.list_prompts()
+        assert [each.name for each in page.prompts] == ["one_greet", "two_greet"]
+        assert page.next_cursor is None
+        pages, cursor = [], None
+        while not pages or cursor is not None:
+            resources = await client.list_resources(cursor=cursor)
+            pages.append([each.name for each in resources.resources])
+            cursor = resources.next_cursor
+        assert pages == [["value"], ["more", "value"], ["more"]]
         prompt = await client.get_prompt("two_greet", {"name": "ann"})
         assert prompt.messages[0].content.text == "greet ann"
         ref = types.PromptReference(name="two_greet")
@@ -286,7 +305,10 @@ async def test_of_several_servers_prompts_are_named_and_lists_follow_each_other(
             await client.read_resource("other://x")
 
 
-@pytest.mark.parametrize("cursor", ["stale", "WyJub2JvZHkiLCBudWxsXQ==", "W10=", "ä"])
+CURSORS = [base64.urlsafe_b64encode(said).decode() for said in (b"[[], null]", b'["one", 5]', b"[" * 5000)]
+
+
+@pytest.mark.parametrize("cursor", ["stale", "WyJub2JvZHkiLCBudWxsXQ==", "W10=", "ä", *CURSORS])
 async def test_a_cursor_that_is_none_is_an_error(several: Node, cursor: str) -> None:
     async with client_of(several, Listener(), NEW) as client:
         with pytest.raises(MCPError, match=r"cursor|params") as caught:
@@ -401,3 +423,50 @@ async def test_nobody_else_can_answer_what_a_client_is_asked(write: Write, tmp_p
             "ask", {}, meta=meta, input_responses={key: ann}, request_state=asked.request_state
         )
         assert text(result) == "hello ann"
+
+
+HALF = "\ud800"
+"""Half of a surrogate pair: JSON can spell it, and no encoding carries it."""
+
+UNSAYABLE: Mapping[str, Any] = {
+    "resources/list": {"cursor": HALF},
+    "prompts/get": {"name": "greet", "arguments": {"name": HALF}},
+    "tools/call": {"name": "tell", "arguments": {"line": "x"}, "inputResponses": {"a": _accepting(HALF)}},
+    "subscriptions/listen": {"notifications": {"resourceSubscriptions": [HALF]}},
+}
+
+
+async def test_what_no_server_can_be_told_is_refused_at_the_door(node: Node) -> None:
+    """On its way it would cost the connection to the server, and with that the calls of all others."""
+    async with httpx2.AsyncClient(timeout=20) as http:
+        for method, params in UNSAYABLE.items():
+            headers = {**HEADERS, "mcp-protocol-version": "2026-07-28", "mcp-method": method}
+            if "name" in params:
+                headers["mcp-name"] = params["name"]
+            said = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", CLIENT_CAPABILITIES_META_KEY: {}}
+            body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": said}}
+            response = await http.post(f"{node.url}/mcp", content=json.dumps(body), headers=headers)
+            assert (await answered(response))["error"]["code"] == types.INVALID_PARAMS, method
+    async with client_of(node, Listener(), NEW) as client, client.listen(resource_subscriptions=["talk://value"]):
+        assert (await client.list_resources()).resources
+
+
+async def test_no_client_makes_a_node_watch_without_end(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(announcing, "WATCHED_MAX", 2)
+    async with serving(listing(write, talk=command("old")), tmp_path) as one:
+        async with client_of(one, Listener(), OLD) as client:
+            for uri in ("talk://1", "talk://2", "talk://1"):
+                await client.session.subscribe_resource(uri)
+            for uri in ("talk://3", "talk://" + "x" * announcing.URI_CHARS_MAX):
+                with pytest.raises(MCPError, match=r"2 resources, and no more|characters"):
+                    await client.session.subscribe_resource(uri)
+            await client.session.unsubscribe_resource("talk://1")
+            await client.session.subscribe_resource("talk://3")
+        async with client_of(one, Listener(), NEW) as client:
+            with pytest.raises(MCPError, match="2 resources, and no more"):
+                async with client.listen(resource_subscriptions=["talk://1", "talk://2", "talk://3"]):
+                    pass
+            async with client.listen(resource_subscriptions=["talk://1", "talk://2"]):
+                assert one._announcer._watched.keys() == {"talk://1", "talk://2"}

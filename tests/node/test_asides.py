@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from semel.core.call import CallId, NodeId
+from semel.node import asides
 from semel.node.asides import OPEN_MAX, AsideMessage, Asides, Question, Unanswered, Watched
 
 pytestmark = pytest.mark.anyio
@@ -152,3 +153,28 @@ async def test_what_a_peer_wanted_to_hear_of_is_forgotten_with_it() -> None:
     pair.leader.lost(FOLLOWER)
     assert watched == [{"x://1"}, frozenset()]
     assert pair.follower.met() == [Watched(("x://1",))]
+
+
+async def test_what_changes_without_end_is_said_now_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asides, "AGAIN_S", 0.05)
+    pair = Pair()
+    happened: list[tuple[str, str]] = []
+    pair.leader.happened = pair.follower.happened = lambda kind, uri: happened.append((kind, uri))
+    pair.leader.want(frozenset({"x://1"}))
+    for _ in range(1000):
+        pair.leader.announce("resource", "x://1")
+        pair.leader.announce("resource", "x://nobody")
+    pair.bring()
+    assert happened == [("resource", "x://1")] * 2
+    await asyncio.sleep(0.3)
+    pair.bring()
+    assert happened == [("resource", "x://1")] * 4  # the last is not lost
+    assert not pair.leader._lately
+
+
+async def test_a_question_that_cannot_be_told_to_other_nodes_leaves_nothing_behind() -> None:
+    pair = Pair()
+    with pytest.raises(UnicodeEncodeError):
+        await pair.leader.of(CALL).ask("elicitation/create", {"message": "\ud800"})
+    assert not pair.leader._calls
+    assert not pair.leader._answers

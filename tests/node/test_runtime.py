@@ -31,6 +31,7 @@ from semel.errors import (
     LogUnavailable,
     NoLeader,
     ReplicaError,
+    TooLarge,
     Unconfirmed,
     Undecided,
     UnknownTool,
@@ -296,6 +297,16 @@ async def test_a_node_that_holds_many_bytes_of_arguments_is_busy_until_it_has_an
         tools.gate.set()
         await first
         assert not (await node.call("work", {"a": "x" * 10}, key="second", caller="shop")).replayed
+
+
+async def test_what_comes_along_with_the_arguments_counts_as_they_do(tmp_path: Path) -> None:
+    """All of it goes to the leader in one message, and into the log in one entry."""
+    async with cluster(tmp_path) as nodes:
+        node = await nodes.start("n1", arguments_bytes_max=100)
+        half = {"a": "x" * 40}
+        await node.call("work", half, key="k", caller="c", details=Details(meta=half))
+        with pytest.raises(TooLarge, match=r"with the answers and the _meta .* Nothing was run"):
+            await node.call("work", half, key="l", caller="c", details=Details(meta=half, answers=half))
 
 
 async def test_a_follower_forwards_to_the_leader_and_answers_from_the_log(tmp_path: Path) -> None:

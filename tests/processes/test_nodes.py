@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import random
-import shutil
 import signal
 import socket
 import sys
@@ -172,42 +171,3 @@ async def test_two_stdio_processes_share_a_log_and_one_takes_over_from_the_other
         assert three.meta is not None
         assert (three.meta["dev.semel/executor"], three.meta["dev.semel/term"]) == ("b", 2)
     assert (tmp_path / "effects").read_text().splitlines() == ["charge a", "charge b"]
-
-
-SERVERS = {
-    "time": ('"command": "mcp-server-time"', "mcp-server-time", "get_current_time", {"timezone": "UTC"}),
-    "memory": (
-        '"command": "npx", "args": ["-y", "@modelcontextprotocol/server-memory"]',
-        "npx",
-        "create_entities",
-        {"entities": [{"name": "semel", "entityType": "project", "observations": ["once"]}]},
-    ),
-}
-
-
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("server", SERVERS)
-async def test_a_server_from_the_registry_is_served_as_it_is(
-    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    command, program, tool, arguments = SERVERS[server]
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("npm_config_loglevel", "error")
-    if shutil.which(program) is None:
-        pytest.skip(f"{program} is not on this machine")
-    environment = f'"env": {{"MEMORY_FILE_PATH": "{tmp_path}/memory.jsonl", "npm_config_cache": "{tmp_path}/npm"}}'
-    target = tmp_path / "mcp.json"
-    target.write_text(f'{{"mcpServers": {{"it": {{{command}, {environment}}}}}}}')
-    cluster = ClusterProcesses(tmp_path, target)
-    try:
-        await cluster.launch("n1")
-        await until(lambda: get_json(f"{cluster.url('n1')}/readyz"), limit_s=240, what="n1 to be ready")
-        for mode in ("2026-07-28", "legacy"):
-            async with Client(f"{cluster.url('n1')}/mcp", mode=mode) as client:
-                assert tool in [listed.name for listed in (await client.list_tools()).tools]
-                answer = await client.call_tool(tool, arguments, meta={"dev.semel/idempotency-key": "k"})
-                assert not answer.is_error
-                assert answer.meta is not None
-                assert answer.meta["dev.semel/replayed"] == (mode == "legacy")
-    finally:
-        await cluster.stop()

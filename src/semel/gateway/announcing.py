@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import anyio
-from mcp import types
+from mcp import MCPError, types
 from mcp.server import ServerRequestContext
 from mcp.server.connection import Connection
 from mcp.server.session import ServerSession
@@ -33,6 +33,11 @@ _LISTS: dict[str, ServerEvent] = {
     "prompts": PromptsListChanged(),
     "resources": ResourcesListChanged(),
 }
+
+WATCHED_MAX = 4096
+URI_CHARS_MAX = 2048
+"""So many resources are watched for the clients of a node, and their URIs may be so long: each server behind it and
+each other node is told of all of them."""
 
 TELL_S = 2.0
 """A client that listens takes a line at once; one that has stopped reading must not hold what is told to others."""
@@ -70,7 +75,9 @@ class Announcer:
 
     async def listen(self, context: Context, params: types.SubscriptionsListenRequestParams) -> Any:
         """Serve `subscriptions/listen`."""
-        with self._watching(set(params.notifications.resource_subscriptions or ())):
+        uris = set(params.notifications.resource_subscriptions or ())
+        self._check(uris)
+        with self._watching(uris):
             return await self._handler(context, params)
 
     def met(self, context: Context) -> None:
@@ -82,6 +89,7 @@ class Announcer:
         """Tell a client of the handshake eras of changes of a resource."""
         listener = self._listener(context)
         if uri not in listener.uris:
+            self._check({uri})
             listener.uris.add(uri)
             self._watch([uri], 1)
 
@@ -130,6 +138,17 @@ class Announcer:
             yield
         finally:
             self._watch(uris, -1)
+
+    def _check(self, uris: set[str]) -> None:
+        if any(len(uri) > URI_CHARS_MAX for uri in uris):
+            raise MCPError(types.INVALID_PARAMS, f"a resource's URI has more than {URI_CHARS_MAX} characters")
+        if not all(uri.isprintable() for uri in uris):
+            raise MCPError(types.INVALID_PARAMS, "a resource's URI has characters that cannot be printed")
+        if len(uris | self._watched.keys()) > WATCHED_MAX:
+            raise MCPError(
+                types.INTERNAL_ERROR,
+                f"the clients of this node hear of {WATCHED_MAX} resources, and no more: ask another",
+            )
 
     def _watch(self, uris: Iterable[str], times: int) -> None:
         before = frozenset(self._watched)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 from mcp import types
 from mcp.server import ServerRequestContext
 from mcp.server.auth.middleware.auth_context import get_access_token
@@ -21,7 +22,7 @@ from mcp_types import (
 )
 
 from semel.core.call import CallId
-from semel.errors import BadKey, BadTicket
+from semel.errors import BadArguments, BadKey, BadTicket
 from semel.gateway import meta
 from semel.gateway.taskmode import without_tasks
 from semel.gateway.ticket import Ticket
@@ -78,6 +79,7 @@ def asked(context: Context, params: types.CallToolRequestParams, client_keys: Se
     Raises:
         BadKey: key or caller is not a string, or there are two keys.
         BadTicket: the `requestState` is no ticket, or was given for another call or caller.
+        BadArguments: what it answers is no text that could be passed on.
     """
     said = _said(context)
     key, caller = find_key(context, client_keys), find_caller(context)
@@ -92,6 +94,7 @@ def asked(context: Context, params: types.CallToolRequestParams, client_keys: Se
         also=said,
     )
     replies = (context.params or {}).get("inputResponses")
+    check_text(replies)
     if params.request_state is not None:
         refused = said.get(meta.REFUSED)
         return follow(
@@ -134,6 +137,29 @@ def follow(given: Asked, state: str, replies: Mapping[str, Any], refused: Mappin
         refused={key: refused[key] for key in ticket.questions if key in refused},
         state=state,
     )
+
+
+def check_text(said: object) -> None:
+    """Raise BadArguments if what a request says cannot be said to a server.
+
+    Half of a surrogate pair gets through some parsers of JSON, and is nothing that can be encoded again: not by the
+    transports either, which may take a server's connection down with it.
+    """
+    try:
+        msgspec.json.encode(said)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise BadArguments(f"the request is not JSON: {error}. Nothing was run") from error
+
+
+def ticket_of(given: Asked, **named: Any) -> Ticket:
+    """Return a ticket for the same call, in the same round."""
+    answers = given.details.answers
+    same: dict[str, Any] = {
+        "held": given.held,
+        "round": given.details.round,
+        "answers": None if answers is None else dict(answers),
+    }
+    return Ticket(key=given.key, caller=given.caller, made=given.made, **{**same, **named})
 
 
 def call_meta(context: Context) -> dict[str, Any]:

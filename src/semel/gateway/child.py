@@ -103,7 +103,7 @@ class Child:
         self._streams = (arriving, incoming, outgoing, leaving)
         self._pumps = [
             asyncio.create_task(self._read(self._process, arriving)),
-            asyncio.create_task(self._write(self._process, leaving)),
+            asyncio.create_task(self._write(self._process, leaving, arriving)),
             asyncio.create_task(self._listen(self._process)),
         ]
         return incoming, outgoing
@@ -225,14 +225,27 @@ class Child:
             arriving.close()
 
     async def _write(
-        self, process: asyncio.subprocess.Process, leaving: MemoryObjectReceiveStream[SessionMessage]
+        self,
+        process: asyncio.subprocess.Process,
+        leaving: MemoryObjectReceiveStream[SessionMessage],
+        arriving: MemoryObjectSendStream[Incoming],
     ) -> None:
         assert process.stdin is not None
-        with contextlib.suppress(OSError, anyio.ClosedResourceError):  # that it is gone shows at its stdout
+        over = (OSError, anyio.ClosedResourceError, anyio.BrokenResourceError)
+        with contextlib.suppress(*over):  # that it is gone shows at its stdout
             async for message in leaving:
-                if isinstance(message.message, types.JSONRPCRequest) and isinstance(message.message.id, int):
-                    self._asked = max(self._asked, message.message.id)
-                line = message.message.model_dump_json(by_alias=True, exclude_unset=True)
+                said = message.message
+                if isinstance(said, types.JSONRPCRequest) and isinstance(said.id, int):
+                    self._asked = max(self._asked, said.id)
+                try:
+                    line = said.model_dump_json(by_alias=True, exclude_unset=True)
+                except ValueError as why:  # half of a surrogate pair, say, which is no text that a pipe could carry
+                    error = types.ErrorData(code=types.INVALID_PARAMS, message=f"it is not JSON: {why}")
+                    answer = types.JSONRPCError(jsonrpc="2.0", id=getattr(said, "id", None), error=error)
+                    if isinstance(said, types.JSONRPCRequest):
+                        await arriving.send(SessionMessage(answer))
+                        continue
+                    line = answer.model_dump_json(by_alias=True)  # in the place of the answer to a question
                 process.stdin.write(line.encode() + b"\n")
                 await process.stdin.drain()
 

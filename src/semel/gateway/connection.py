@@ -26,11 +26,11 @@ from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp.shared.memory import create_client_server_memory_streams
 from mcp.shared.subscriptions import event_from_wire
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic import RootModel
+from pydantic import RootModel, ValidationError
 
 from semel.errors import UpstreamError
 from semel.gateway import shortcut
-from semel.gateway.asker import ASKER, QUESTIONS, Asker
+from semel.gateway.asker import ASKER, NOBODY, QUESTIONS, Asker
 from semel.gateway.child import Child
 from semel.gateway.courier import BODY_BYTES_MAX, ERRAND, Errand, make_http_client
 from semel.gateway.servers import Command, InProcess, Place, Remote
@@ -40,9 +40,19 @@ from semel.node.asides import Unanswered
 PAGES_MAX = 1000
 """How many pages a list of tools may have: a server that always names another one must come to an end."""
 
+_SET_LEVEL_S = 2.0
+"""How long a call waits until its server has taken from which level on it is to log."""
+
+_SUBSCRIBE_S = 2.0
+"""How long a server may take to be subscribed to something; with one that takes longer it is given up."""
+
 _LISTEN_AGAIN_FIRST_S = 1.0
 _LISTEN_AGAIN_MAX_S = 60.0
 """The pause before a lost stream of announcements is asked for again; proxies cut those where nothing flows."""
+
+_QUESTION_S = 5.0
+"""How long a question that comes as soon as a server is connected waits for the request that it was connected for, and
+how long an answer waits for a question that the server asked before it."""
 
 _INFO = types.Implementation.model_validate(shortcut.INFO)
 
@@ -92,15 +102,22 @@ class Connection:
         self._ended = AsyncExitStack()
         self._watched: frozenset[str] = frozenset()
         self._listen_anew = asyncio.Event()
+        self._subscribed = asyncio.Event()
+        self._subscribed.set()
         self._level: str | None = None
         self.lost = False
         self._askers: dict[Asker, None] = {}
         """Whose requests are under way, the newest last."""
+        self._used = asyncio.Event()
+        """Set once the first of them is."""
+        self._open: dict[asyncio.Event, Asker] = {}
+        """Questions that are being asked, each set when it is settled, and of whom."""
         self._child = Child(name, place, self.lose) if isinstance(place, Command) else None
 
     async def __aenter__(self) -> Self:
         """Open the connection, with the handshake; what may go wrong is as manifold as servers are."""
         ERRAND.set(self._opening)
+        ASKER.set(NOBODY)  # it is often opened for a request, and outlives it
         async with AsyncExitStack() as stack:
             wire = Wire(await self._made(stack), self, msgspec.json.decode(self._manner.capabilities))
             self.session = await stack.enter_async_context(ClientSession(dispatcher=wire, client_info=_INFO))
@@ -172,6 +189,7 @@ class Connection:
         ERRAND.set(errand)
         ASKER.set(asker)
         self._askers[asker] = None
+        self._used.set()
 
         async def told(progress: float, total: float | None, message: str | None) -> None:
             said = {"progress": progress, "total": total, "message": message}
@@ -183,6 +201,7 @@ class Connection:
             answer = await self.session.send_request(
                 request, _AsItCame, progress_callback=told if asker.progress else None
             )
+            await self._settle(asker)
         finally:
             del self._askers[asker]
         return answer.root
@@ -192,10 +211,10 @@ class Connection:
         if self.modern or asker.log_level in (None, self._level) or self.capabilities.logging is None:
             return
         level: Any = asker.log_level
-        await self.session.send_request(
-            types.SetLevelRequest(params=types.SetLevelRequestParams(level=level)), types.EmptyResult
-        )
-        self._level = level
+        self._level = level  # asked for once: no call waits again for a server that does not answer
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SET_LEVEL_S):
+                await self._try(types.SetLevelRequest(params=types.SetLevelRequestParams(level=level)))
 
     async def list_tools(self) -> list[dict[str, Any]]:
         """Return all pages of the server's tools; none of a server that has no such list."""
@@ -229,15 +248,30 @@ class Connection:
 
     async def asked(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to a question of the server's, from whoever it is about."""
+        if self._manner.party and not self._used.is_set():  # many ask for the roots before the request is sent
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._used.wait(), _QUESTION_S)
         asker = self._meant()
         if asker is None or not asker.takes(method):
             raise MCPError(types.INVALID_REQUEST, f"{QUESTIONS[method]} is not supported by the client of this request")
+        settled = asyncio.Event()
+        self._open[settled] = asker
         try:
             assert asker.way is not None
             return await asker.way.ask(method, params)
         except Unanswered as unanswered:
             error = types.ErrorData.model_validate(unanswered.error)
             raise MCPError.from_error_data(error) from unanswered
+        finally:
+            del self._open[settled]
+            settled.set()
+
+    async def _settle(self, asker: Asker) -> None:
+        """Let what was asked in the course of a request be answered: with the request, the way to its client ends."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_QUESTION_S):
+                for settled in [each for each, whose in self._open.items() if whose is asker]:
+                    await settled.wait()
 
     def heard(self, method: str, params: Mapping[str, Any]) -> None:
         """Take a notification: that something has changed, or one for whoever asked."""
@@ -259,23 +293,40 @@ class Connection:
         parties = {asker.party or str(id(asker)) for asker in self._askers}
         return next(reversed(self._askers)) if len(parties) == 1 else None
 
-    async def watch(self, uris: frozenset[str]) -> None:
+    def watch(self, uris: frozenset[str]) -> None:
         """Hear of changes of these resources from now on, and of no others; best effort."""
-        before, self._watched = self._watched, uris
-        if self.modern:
-            if before != uris:
-                self._listen_anew.set()
-            return
-        if self.capabilities.resources is None or not self.capabilities.resources.subscribe:
-            return
-        for uri in before - uris:
-            await self._try(types.UnsubscribeRequest(params=types.UnsubscribeRequestParams(uri=uri)))
-        for uri in uris - before:
-            await self._try(types.SubscribeRequest(params=types.SubscribeRequestParams(uri=uri)))
+        if self._watched != uris:
+            self._watched = uris
+            self._subscribed.clear()
+            self._listen_anew.set()
+
+    async def watching(self) -> None:
+        """Wait until the server knows what is to be watched, but for no long."""
+        if not self.modern:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._subscribed.wait(), _SUBSCRIBE_S)
 
     async def _try(self, request: types.ClientRequest) -> None:
-        with contextlib.suppress(MCPError):  # of a resource that this server does not have
+        with contextlib.suppress(MCPError, ValidationError):  # of a resource, say, that this server does not have
             await self.session.send_request(request, types.EmptyResult)
+
+    async def _subscribe(self) -> None:
+        """Keep a server of the handshake eras subscribed to what is watched."""
+        told: frozenset[str] = frozenset()
+        while True:
+            await self._listen_anew.wait()
+            self._listen_anew.clear()
+            with contextlib.suppress(TimeoutError):
+                while told != (wanted := self._watched):
+                    for uri in told - wanted:
+                        async with asyncio.timeout(_SUBSCRIBE_S):
+                            await self._try(types.UnsubscribeRequest(params=types.UnsubscribeRequestParams(uri=uri)))
+                    for uri in wanted - told:
+                        async with asyncio.timeout(_SUBSCRIBE_S):
+                            await self._try(types.SubscribeRequest(params=types.SubscribeRequestParams(uri=uri)))
+                    told = wanted
+            told = self._watched  # a server that does not answer is not asked again
+            self._subscribed.set()
 
     async def _listen(self) -> None:
         """Have the server announce changes for as long as the connection lasts; older versions do so unasked."""
@@ -286,6 +337,9 @@ class Connection:
             "resources_list_changed": bool(offers.resources and offers.resources.list_changed),
         }
         if not self.modern:
+            if offers.resources is not None and offers.resources.subscribe:
+                await self._subscribe()
+            self._subscribed.set()
             return
         pause_s = _LISTEN_AGAIN_FIRST_S
         while not self.lost:

@@ -36,7 +36,6 @@ class Fleet:
         """Those that are to take the place of one with the same name, once they are up."""
         self._keepers: dict[Upstream, asyncio.Task[None]] = {}
         self._farewells: set[asyncio.Task[None]] = set()
-        self._tellings: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
 
     async def open(self, served: Mapping[str, Served]) -> None:
@@ -92,7 +91,7 @@ class Fleet:
         """Hear of changes of these resources from now on, and of no others."""
         self._watched = uris
         for upstream in self._keepers:
-            self._telling(upstream)
+            upstream.watch(uris)
 
     @property
     def several(self) -> bool:
@@ -122,7 +121,7 @@ class Fleet:
 
     async def close(self) -> None:
         """End all servers."""
-        ends = [*self._keepers.values(), *self._farewells, *self._tellings]
+        ends = [*self._keepers.values(), *self._farewells]
         for end in ends:
             end.cancel()
         await asyncio.gather(*ends, return_exceptions=True)
@@ -136,16 +135,9 @@ class Fleet:
         first = asyncio.get_running_loop().create_future()
         first.add_done_callback(lambda done: done.exception())  # it is remarked, whether or not somebody waits for it
         upstream = among[name] = Upstream(name, place, self._refresh, self._on_event)
-        if self._watched:
-            self._telling(upstream)
+        upstream.watch(self._watched)
         self._keepers[upstream] = asyncio.create_task(upstream.keep(first), name=f"upstream {name}")
         return first
-
-    def _telling(self, upstream: Upstream) -> None:
-        """Tell a server which resources are watched."""
-        telling = asyncio.create_task(upstream.watch(self._watched), name=f"watch {upstream.name}")
-        self._tellings.add(telling)
-        telling.add_done_callback(self._tellings.discard)
 
     def _dismiss(self, upstream: Upstream) -> None:
         """End a server once its calls have ended, or have had their time."""

@@ -24,7 +24,8 @@ from semel.node.asides import Question
 _log = logging.getLogger(__name__)
 
 _WAITING_MAX = 1024
-"""Notifications that a client has not taken yet; what comes on top of them is dropped."""
+_WAITING_CHARS_MAX = 4 * 2**20
+"""Notifications that a client has not taken yet, and their size; what comes on top of them is dropped."""
 
 _FLUSH_S = 1.0
 """How long the answer waits for the notifications before it to be taken."""
@@ -47,7 +48,8 @@ class Hearing:
         self.modern = context.protocol_version in MODERN_PROTOCOL_VERSIONS
         self.questions: dict[str, Question] = {}
         self._woken: asyncio.Future[None] | None = None
-        self._said: asyncio.Queue[tuple[str, dict[str, Any]]] | None = None
+        self._said: asyncio.Queue[tuple[str, dict[str, Any], int]] | None = None
+        self._waiting_chars = 0
         self._teller: asyncio.Task[None] | None = None
         self._asking: dict[str, asyncio.Task[None]] = {}
 
@@ -88,8 +90,10 @@ class Hearing:
         if self._said is None:
             self._said = asyncio.Queue(_WAITING_MAX)
             self._teller = asyncio.create_task(self._tell_for_ever(self._said), name="tell a client")
-        with contextlib.suppress(asyncio.QueueFull):
-            self._said.put_nowait((method, params))
+        size = len(str(params))
+        if not self._said.full() and (self._waiting_chars + size <= _WAITING_CHARS_MAX or self._said.empty()):
+            self._said.put_nowait((method, params, size))
+            self._waiting_chars += size
 
     def asked(self, question: Question) -> None:
         """Take a question."""
@@ -134,9 +138,10 @@ class Hearing:
         else:
             question.answer(result=answer)
 
-    async def _tell_for_ever(self, said: "asyncio.Queue[tuple[str, dict[str, Any]]]") -> None:
+    async def _tell_for_ever(self, said: "asyncio.Queue[tuple[str, dict[str, Any], int]]") -> None:
         while True:
-            method, params = await said.get()
+            method, params, size = await said.get()
+            self._waiting_chars -= size
             try:
                 await self._tell(method, params)
             except Exception as error:  # a client that is gone, or a message that its version does not have

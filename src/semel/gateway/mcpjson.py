@@ -12,13 +12,14 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from semel.errors import TargetError
 from semel.gateway.expansion import expand
-from semel.gateway.overrides import read_overrides
+from semel.gateway.overrides import read_clients_can, read_overrides
 from semel.gateway.servers import Command, Remote, Served
 
 _ROOTS = ("mcpServers", "servers")
@@ -82,11 +83,12 @@ def _read_server(place: str, entry: object, folder: Path) -> Served:
             f"{place}: its transport is HTTP with SSE, which MCP gave up in 2025: give the URL of its Streamable HTTP "
             'endpoint, and "type": "http"'
         )
-    overrides = read_overrides(place, entry.get("semel"))
+    said = entry.get("semel")
+    overrides, clients_can = read_overrides(place, said), read_clients_can(place, said)
     if kind in _HTTP:
-        return Served(_remote(place, entry), overrides)
+        return Served(replace(_remote(place, entry), clients_can=clients_can), overrides)
     if kind == "stdio":
-        return Served(_command(place, entry, folder), overrides)
+        return Served(replace(_command(place, entry, folder), clients_can=clients_can), overrides)
     raise TargetError(f'{place}: "type" is "stdio" or "http", and not {kind!r}')
 
 

@@ -12,12 +12,14 @@ from typing import Any
 
 from semel.core.call import Effect
 from semel.errors import TargetError
+from semel.gateway.asker import QUESTIONS
 from semel.gateway.taskmode import TaskMode
 
 EVERY = "*"
 """In place of a tool's name: every tool of the server, where the tool's own entry does not say otherwise."""
 
 _KEYS = ("effect", "timeoutS", "serializeBy", "reconcile", "task")
+_SERVER_KEYS = ("tools", "clientsCan")
 _RECONCILE_KEYS = ("tool", "found", "keyArgument")
 
 
@@ -73,11 +75,26 @@ def read_overrides(place: str, said: object) -> dict[str, Override]:
     """
     if said is None:
         return {}
-    known = _object(f'{place}: "semel"', said, ("tools",))
+    known = _object(f'{place}: "semel"', said, _SERVER_KEYS)
     tools = known.get("tools", {})
     if not isinstance(tools, dict):
         raise TargetError(f'{place}: "semel": "tools" must be an object of tools by their names')
     return {name: _override(f'{place}: "semel": the tool {name!r}', entry) for name, entry in tools.items()}
+
+
+def read_clients_can(place: str, said: object) -> tuple[str, ...]:
+    """Return what a server's `semel` object says that clients can be asked for, when the server lists its tools.
+
+    Raises:
+        TargetError: as `read_overrides` does.
+    """
+    known = {} if said is None else _object(f'{place}: "semel"', said, _SERVER_KEYS)
+    can = known.get("clientsCan", [])
+    if not isinstance(can, list) or any(each not in QUESTIONS.values() for each in can):
+        raise TargetError(
+            f'{place}: "semel": "clientsCan" is a list of any of {", ".join(QUESTIONS.values())}, and not {can!r}'
+        )
+    return tuple(sorted(set(can)))
 
 
 def _override(place: str, entry: object) -> Override:

@@ -6,12 +6,12 @@ is; of several, lists are put one after the other, prompts are named as tools ar
 
 import asyncio
 import base64
-import binascii
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from mcp import MCPError, types
 from pydantic import ValidationError
 
@@ -75,24 +75,40 @@ class Passing:
                 raise MCPError(types.METHOD_NOT_FOUND, "Method not found", method)
 
     async def _list(self, method: str, params: dict[str, Any], asker: Asker) -> dict[str, Any]:
-        """Return a page of a list; of several servers, those that have such a list come one after the other."""
+        """Return a page of a list; of several servers, those that have such a list come one after the other.
+
+        A page ends where a server's own page says that there are more, or before a server that is in trouble. Many
+        clients never ask for a second one.
+        """
         servers = {name: each for name, each in self._fleet.upstreams.items() if _offers(each, method)}
         if not servers:
             raise MCPError(types.METHOD_NOT_FOUND, "Method not found", method)
         name, cursor = self._place(servers, params.get("cursor"))
         own = {key: value for key, value in params.items() if key != "cursor"}
-        page = await servers[name].read(method, own if cursor is None else {**own, "cursor": cursor}, asker)
-        for item in page.get(_LISTS[method], ()):
-            if "uri" in item:
-                self._remember(str(item["uri"]), name)
+        page = await self._page(name, method, own if cursor is None else {**own, "cursor": cursor}, asker)
         if not self._fleet.several:
             return page
-        if method == "prompts/list":
-            page = {**page, "prompts": [{**each, "name": f"{name}_{each['name']}"} for each in page["prompts"]]}
         rest = list(servers)[list(servers).index(name) + 1 :]
+        while rest and not page.get("nextCursor") and servers[rest[0]].trouble is None:
+            try:
+                more = await self._page(rest[0], method, own, asker)
+            except (MCPError, ConnectionGone, Dismissed):
+                break  # who asks for the next page is told
+            page, name = _joined(page, more, _LISTS[method]), rest.pop(0)
         following = (name, page["nextCursor"]) if page.get("nextCursor") else (rest[0], None) if rest else None
-        page.pop("nextCursor", None)
+        page = {key: value for key, value in page.items() if key != "nextCursor"}
         return page if following is None else {**page, "nextCursor": _cursor(*following)}
+
+    async def _page(self, server: str, method: str, params: dict[str, Any], asker: Asker) -> dict[str, Any]:
+        """Return a page of one server's list, with the names that its items have here."""
+        page = await self._fleet.upstreams[server].read(method, params, asker)
+        items = page.get(_LISTS[method], ())
+        for item in items:
+            if "uri" in item:
+                self._remember(str(item["uri"]), server)
+        if method == "prompts/list" and self._fleet.several:
+            return {**page, "prompts": [{**each, "name": f"{server}_{each['name']}"} for each in items]}
+        return page
 
     def _place(self, servers: Mapping[str, Upstream], cursor: str | None) -> tuple[str, str | None]:
         """Return which server's list goes on, and its own cursor."""
@@ -101,10 +117,10 @@ class Passing:
         if not self._fleet.several:
             return next(iter(servers)), cursor
         try:
-            name, own = json.loads(base64.urlsafe_b64decode(cursor))
-        except (ValueError, TypeError, binascii.Error):
-            name, own = None, None
-        if name not in servers or not (own is None or isinstance(own, str)):
+            name, own = msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=tuple[str, str | None])
+        except (ValueError, RecursionError):  # no base64, no JSON, or other JSON
+            name, own = "", None
+        if name not in servers:
             raise MCPError(types.INVALID_PARAMS, "the cursor is none of this list's: begin it anew, without a cursor")
         return name, own
 
@@ -153,6 +169,18 @@ def _offers(upstream: Upstream, method: str) -> bool:
             return offers.prompts is not None
         case _:
             return offers.completions is not None
+
+
+def _joined(page: Mapping[str, Any], more: Mapping[str, Any], items: str) -> dict[str, Any]:
+    """Return two servers' pages as one, which is no single server's, and may be kept as long as either of them may."""
+    joined = {**page, items: [*page.get(items, ()), *more.get(items, ())], "nextCursor": more.get("nextCursor")}
+    for name in ("_meta", "ttlMs", "cacheScope"):
+        joined.pop(name, None)
+    if "ttlMs" in page and "ttlMs" in more:
+        joined["ttlMs"] = min(page["ttlMs"], more["ttlMs"])
+    if page.get("cacheScope") == more.get("cacheScope") == "public":
+        joined["cacheScope"] = "public"
+    return joined
 
 
 def _cursor(server: str, own: str | None) -> str:

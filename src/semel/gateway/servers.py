@@ -38,13 +38,15 @@ class InProcess:
 class Command:
     """A stdio server to be started; `environment` comes on top of what is safe to inherit.
 
-    `shown` is the command as its file has it: what stands there for a variable may be a secret.
+    `shown` is the command as its file has it: what stands there for a variable may be a secret. `clients_can` is what
+    the server is told that clients can be asked for, when it lists what it has.
     """
 
     command: str = field(repr=False)
     arguments: tuple[str, ...] = field(default=(), repr=False)
     environment: Mapping[str, str] = field(repr=False)
     folder: Path | None = None
+    clients_can: tuple[str, ...] = ()
     shown: str
 
     def __str__(self) -> str:
@@ -57,6 +59,7 @@ class Remote:
 
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    clients_can: tuple[str, ...] = ()
     shown: str
 
     def __str__(self) -> str:

@@ -33,6 +33,9 @@ _RESTART_MAX_S = 5.0
 _RESTART_NEVER_UP_MAX_S = 30.0
 """The longest pause for a server that has never been up: its entry is wrong, more likely than not."""
 
+_RELIST_S = 0.1
+"""The pause after a list of tools: a server may say with each of them that it has changed."""
+
 _LAST_ANSWERS_S = 5.0
 """How long calls under way may still be answered over a connection whose session the server has forgotten."""
 
@@ -178,15 +181,12 @@ class Upstream:
                 return await self.request(method, params, asker, AtOnce())
         return await self.request(method, params, asker, AtOnce())
 
-    async def watch(self, uris: frozenset[str]) -> None:
+    def watch(self, uris: frozenset[str]) -> None:
         """Hear of changes of these resources from now on, and of no others."""
         self._watched = uris
-        connections = self._spares.connections()
-        if self._connection is not None and self._up.is_set():
-            connections.append(self._connection)
-        for connection in connections:
-            with contextlib.suppress(MCPError, ValidationError):
-                await connection.watch(uris)
+        for connection in (self._connection, *self._spares.connections()):
+            if connection is not None:
+                connection.watch(uris)
 
     def dismiss(self) -> None:
         """Let the calls under way go on, and those that wait for the server look for another."""
@@ -256,13 +256,20 @@ class Upstream:
         manner = self._manner_for(connection, asker)
         if manner is None:
             await connection.set_level(asker)
+            if connection.lost:
+                raise _NotOpened("it went away")
             yield connection
             return
         async with AsyncExitStack() as stack:
             try:
                 spare = await stack.enter_async_context(self._spares.lease(manner, once=asker.party is None))
                 await spare.set_level(asker)
-                await spare.watch(self._watched)
+                spare.watch(self._watched)
+                await spare.watching()
+                if spare.lost:
+                    raise _NotOpened("it went away")
+            except _NotOpened:
+                raise
             except Exception as error:  # as manifold as servers are; nothing has been asked for yet
                 self._modern_only |= isinstance(error, MCPError) and error.code == types.UNSUPPORTED_PROTOCOL_VERSION
                 raise _NotOpened(_line(error)) from error
@@ -314,7 +321,7 @@ class Upstream:
         async with self.place.server.lifespan(self.place.server) as state:
             yield state
 
-    def _make(self, manner: Manner | None, on_lost: Callable[[], object]) -> Connection:
+    def _make(self, manner: Manner, on_lost: Callable[[], object]) -> Connection:
         return Connection(
             self.name, self.place, state=self._state, manner=manner, on_lost=on_lost, on_event=self._take_event
         )
@@ -332,12 +339,14 @@ class Upstream:
 
     async def _connect(self, first: "asyncio.Future[None]") -> None:
         self._news.clear()
-        self._connection = connection = self._make(None, self._lose)
+        can = () if isinstance(self.place, InProcess) else self.place.clients_can
+        manner = Manner(capabilities=msgspec.json.encode({name: {} for name in can}))
+        self._connection = connection = self._make(manner, self._lose)
         try:
             async with asyncio.timeout(_HANDSHAKE_S) as handshake, connection:
                 self.offers = connection.capabilities
                 await self._read_tools(connection)
-                await connection.watch(self._watched)
+                connection.watch(self._watched)
                 handshake.reschedule(None)
                 self._up.set()
                 self._clear()
@@ -366,6 +375,7 @@ class Upstream:
                     async with asyncio.timeout(_HANDSHAKE_S):
                         await self._read_tools(connection)
                     self._clear()
+                    await asyncio.sleep(_RELIST_S)
                 except (MCPError, ValidationError, TimeoutError, UpstreamError) as error:
                     if not connection.lost:
                         self._note(

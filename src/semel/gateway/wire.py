@@ -22,7 +22,7 @@ from mcp.shared.dispatcher import (
 from mcp.shared.transport_context import TransportContext
 from mcp_types import CLIENT_CAPABILITIES_META_KEY, LOG_LEVEL_META_KEY
 
-from semel.gateway.asker import ASKER, QUESTIONS
+from semel.gateway.asker import ASKER, NOBODY, QUESTIONS
 
 DEFAULT_LEVEL = "info"
 """Of which level on a client of the handshake eras hears log lines, as long as it has not said so: that is the server's
@@ -42,7 +42,10 @@ class Hears(Protocol):
 
 
 class Wire:
-    """A `Dispatcher` of the SDK in front of another; `capabilities` is what a handshake says of the client."""
+    """A `Dispatcher` of the SDK in front of another.
+
+    `capabilities` is what a server is told of clients as long as none of them asks.
+    """
 
     def __init__(self, inner: Dispatcher[Any], hears: Hears, capabilities: Mapping[str, Any]) -> None:
         self._inner = inner
@@ -108,7 +111,8 @@ class Wire:
         if not isinstance(said, dict) or CLIENT_CAPABILITIES_META_KEY not in said:
             return params
         asker = ASKER.get()
-        said = {**said, CLIENT_CAPABILITIES_META_KEY: dict(asker.capabilities)}
+        capabilities = self._capabilities if asker is NOBODY else asker.capabilities
+        said = {**said, CLIENT_CAPABILITIES_META_KEY: dict(capabilities)}
         if asker.logs_unasked:
             said.setdefault(LOG_LEVEL_META_KEY, DEFAULT_LEVEL)
         return {**(params or {}), "_meta": said}

@@ -20,6 +20,9 @@ from semel.core.call import CallId, NodeId
 QUESTIONS_MAX = 4096
 """Questions of tools on other nodes that are remembered for who may yet ask for their call; the oldest go first."""
 
+AGAIN_S = 0.1
+"""What changes again within this time is announced once more, at its end."""
+
 OPEN_MAX = 64
 """Questions about one call that may be open at once; each is a window in front of somebody."""
 
@@ -187,7 +190,9 @@ class Asides:
         self._answers: dict[tuple[CallId, str], asyncio.Future[dict[str, Any]]] = {}
         """By a question's call, too: who asked for one call must not answer for another."""
         self._numbers = itertools.count(1)
-        self._uris: dict[NodeId, tuple[str, ...]] = {}
+        self._uris: dict[NodeId, frozenset[str]] = {}
+        self._lately: dict[Happened, bool] = {}
+        """What was announced a moment ago, and whether it has happened again since."""
         self.stop: Callable[[CallId], None] = lambda _call: None
         """Stops a tool that runs here."""
         self.happened: Callable[[str, str], None] = lambda _kind, _uri: None
@@ -253,9 +258,9 @@ class Asides:
         key = f"{self._me.incarnation}-{next(self._numbers)}"
         answer = self._answers[call, key] = self._loop.create_future()
         question = Question(call, key, method, params, self._me, self)
-        self._put(question)
-        self._broadcast(_asked(question))
         try:
+            self._put(question)
+            self._broadcast(_asked(question))
             await asyncio.wait([answer, over], return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
                 raise Unanswered({"code": _NOT_ASKED, "message": "the call has ended, and nobody has answered"})
@@ -269,20 +274,31 @@ class Asides:
     # What changed.
 
     def announce(self, kind: str, uri: str = "") -> None:
-        """Say here and to the peers that something changed at a server of this node."""
+        """Say here and to the peers that something changed at a server of this node; what nobody wants, to nobody.
+
+        If it happens again at once, that is said once: a server may say so without end.
+        """
+        event = Happened(kind, uri)
+        if uri and not any(uri in wanted for wanted in self._uris.values()):
+            return
+        if event in self._lately:
+            self._lately[event] = True
+            return
+        self._lately[event] = False
+        self._loop.call_later(AGAIN_S, self._announce_again, event)
         self.happened(kind, uri)
-        self._broadcast(Happened(kind, uri))
+        self._broadcast(event)
 
     def want(self, uris: frozenset[str]) -> None:
         """Say which resources the clients of this node want to hear of."""
-        self._uris[self._me] = tuple(sorted(uris))
-        self._broadcast(Watched(self._uris[self._me]))
+        self._uris[self._me] = uris
+        self._broadcast(Watched(tuple(uris)))
         self._watch_all()
 
     def met(self) -> list[AsideMessage]:
         """Return what a peer should be told that was met anew: what is wanted here, and what is asked."""
         asked = [_asked(question) for question in self._questions() if question.asker == self._me]
-        return [Watched(wanted), *asked] if (wanted := self._uris.get(self._me)) else [*asked]
+        return [Watched(tuple(wanted)), *asked] if (wanted := self._uris.get(self._me)) else [*asked]
 
     def lost(self, peer: NodeId) -> None:
         """Forget what a peer wanted and asked, to which there is no connection any more; it says so again if it can."""
@@ -313,7 +329,7 @@ class Asides:
             case Happened():
                 self.happened(message.kind, message.uri)
             case Watched():
-                self._uris[sender] = message.uris
+                self._uris[sender] = frozenset(message.uris)
                 self._watch_all()
 
     # Within.
@@ -352,6 +368,10 @@ class Asides:
                 answer.set_exception(Unanswered(answered.error))
                 answer.exception()  # if the run ends in this very moment, nobody asks for it
         return True
+
+    def _announce_again(self, event: Happened) -> None:
+        if self._lately.pop(event):
+            self.announce(event.kind, event.uri)
 
     def _watch_all(self) -> None:
         self.watch(frozenset(itertools.chain.from_iterable(self._uris.values())))

@@ -1,0 +1,49 @@
+"""A client that does not read what it is told costs its node no more than a little."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from semel.gateway.hearing import Hearing
+from semel.node.asides import Question
+
+pytestmark = pytest.mark.anyio
+
+
+def hearing(version: str = "2025-11-25") -> Hearing:
+    context: Any = SimpleNamespace(protocol_version=version, session=SimpleNamespace(report_progress=_never))
+    return Hearing(context)
+
+
+async def _never(*_: object) -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("size", [1, 2**20], ids=["many", "large"])
+async def test_what_waits_for_a_client_that_does_not_read_is_bounded(size: int) -> None:
+    party = hearing()
+    for _ in range(2000):
+        party.told("notifications/progress", {"progress": 1, "message": "x" * size})
+    assert 2 <= party._said.qsize() <= 1024
+    assert party._said.qsize() * size <= 4 * 2**20
+    async with asyncio.timeout(5):
+        await party.__aexit__(None, None, None)
+
+
+async def test_one_line_that_is_larger_than_all_that_may_wait_is_told() -> None:
+    party = hearing()
+    party.told("notifications/progress", {"progress": 1, "message": "x" * 5 * 2**20})
+    assert party._said.qsize() == 1
+    async with asyncio.timeout(5):
+        await party.__aexit__(None, None, None)
+
+
+async def test_a_client_is_not_called_for_a_question_that_was_withdrawn() -> None:
+    party, hub = hearing("2026-07-28"), Any
+    question: Any = Question(None, "k", "elicitation/create", {}, None, hub)  # type: ignore[arg-type]
+    party.asked(question)
+    assert party.called.is_set()
+    party.withdrawn("k")
+    assert not party.called.is_set()
