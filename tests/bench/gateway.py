@@ -53,6 +53,7 @@ class Window:
 class Contestant:
     """One way to the tool: callers by number, and the process that is measured."""
 
+    name: str
     callers: Callable[[int], Sequence[Add]]
     pid: int
     windows: dict[int, list[Window]] = field(default_factory=dict)
@@ -67,7 +68,10 @@ class Contestant:
     async def run(self, callers: int, duration_s: float) -> Window:
         """Load it for a while."""
         before_s = self.cpu_s()
-        latencies_ms, took_s = await load(self.callers(callers), duration_s)
+        try:
+            latencies_ms, took_s = await load(self.callers(callers), duration_s)
+        except Exception as error:
+            raise AssertionError(f"{self.name} broke down under {callers} callers") from error
         return Window(latencies_ms, took_s, self.cpu_s() - before_s)
 
 
@@ -131,7 +135,7 @@ async def contestants(folder: Path) -> AsyncIterator[dict[str, Contestant]]:
             process = await stack.enter_async_context(running(folder, name, command))
             caller = StdioCaller(process)
             stack.callback(caller.close)
-            return Contestant(lambda callers: [caller.add] * callers, process.pid)
+            return Contestant(name, lambda callers: [caller.add] * callers, process.pid)
 
         async def over_http(name: str, *command: str, authority: str) -> Contestant:
             process = await stack.enter_async_context(running(folder, name, command))
@@ -139,7 +143,7 @@ async def contestants(folder: Path) -> AsyncIterator[dict[str, Contestant]]:
             kept = [await HttpCaller.connect(authority) for _ in range(max(CALLERS))]
             for caller in kept:
                 stack.callback(caller.close)
-            return Contestant(lambda callers: [caller.add for caller in kept[:callers]], process.pid)
+            return Contestant(name, lambda callers: [caller.add for caller in kept[:callers]], process.pid)
 
         places = [f"127.0.0.1:{free_port()}" for _ in range(3)]
         yield {
@@ -167,7 +171,7 @@ async def by_the_sdk(stack: AsyncExitStack) -> Contestant:
         total: int = (await client.call_tool("add", {"a": a, "b": b})).structured_content["result"]
         return total
 
-    return Contestant(lambda callers: [add] * callers, 0)
+    return Contestant("sdk", lambda callers: [add] * callers, 0)
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 The sizes of one kind stand side by side and take turns, so that what else the machine does hits them alike.
 """
 
-import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -48,10 +47,9 @@ class ToolCaller(HttpCaller):
         meta = {**ENVELOPE, "dev.semel/idempotency-key": next_key()}
         params = {"name": self.tool, "arguments": arguments, "_meta": meta}
         body = msgspec.json.encode({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
-        self._answer = asyncio.get_running_loop().create_future()
         head = self._head.replace(b"Mcp-Name: add", b"Mcp-Name: %s" % self.tool.encode())
-        self._transport.write(b"%s%d\r\n\r\n%s" % (head, len(body), body))
-        result = msgspec.json.decode(await self._answer)["result"]["structuredContent"]["result"]
+        answer = msgspec.json.decode(await self._ask(b"%s%d\r\n\r\n%s" % (head, len(body), body)))
+        result = answer["result"]["structuredContent"]["result"]
         if self.text:
             assert result == self.text
             return a + b

@@ -68,16 +68,26 @@ class HttpCaller(asyncio.Protocol):
     @classmethod
     async def connect(cls, authority: str) -> Self:
         """Open the connection to `host:port`."""
-        host, _, port = authority.rpartition(":")
-        _, caller = await asyncio.get_running_loop().create_connection(lambda: cls(authority), host, int(port))
+        caller = cls(authority)
+        await caller._open()
         return caller
+
+    async def _open(self) -> None:
+        host, _, port = self.authority.rpartition(":")
+        await asyncio.get_running_loop().create_connection(lambda: self, host, int(port))
 
     async def add(self, a: int, b: int) -> int:
         """Call the tool."""
         body = request(1, a, b)
+        return sum_of(msgspec.json.decode(await self._ask(b"%s%d\r\n\r\n%s" % (self._head, len(body), body))))
+
+    async def _ask(self, message: bytes) -> bytes:
+        """Return the body of the answer; a connection that the server has closed, as idle ones are, is opened again."""
+        if self._transport.is_closing():
+            await self._open()
         self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(b"%s%d\r\n\r\n%s" % (self._head, len(body), body))
-        return sum_of(msgspec.json.decode(await self._answer))
+        self._transport.write(message)
+        return await self._answer
 
     def close(self) -> None:
         """Close the connection."""

@@ -1,7 +1,5 @@
 """The caller of what speaks no MCP: a POST of `{"a": …, "b": …}` under an `idempotency-key`, and a number back."""
 
-import asyncio
-
 import msgspec
 
 from tests.bench.load import HttpCaller, next_key
@@ -15,10 +13,8 @@ class PlainCaller(HttpCaller):
     async def add(self, a: int, b: int) -> int:
         """Call the tool."""
         body = b'{"a":%d,"b":%d}' % (a, b)
-        self._answer = asyncio.get_running_loop().create_future()
         head = (
             f"POST {self.path} HTTP/1.1\r\nHost: {self.authority}\r\nContent-Type: application/json\r\n"
             f"idempotency-key: {next_key()}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
-        self._transport.write(head.encode() + body)
-        return int(msgspec.json.decode(await self._answer))
+        return int(msgspec.json.decode(await self._ask(head.encode() + body)))
