@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
 import semel
-from semel.core.call import Status
+from semel.core.call import CallId, NodeId, Status
 from semel.errors import (
     BadArguments,
     Busy,
@@ -431,7 +431,7 @@ async def test_a_tool_that_asks_while_it_runs_is_an_answer_that_is_not_in_the_lo
     class Asking(FakeBackend):
         async def call(self, *args: Any, party: Party | None = None, **options: Any) -> Reply:
             assert party is not None
-            party.asked(Question("q1", "roots/list", {}, self.asides))
+            party.asked(Question(CallId("", "k"), "q1", "roots/list", {}, NodeId("n1", "life"), self.asides))
             await asyncio.Event().wait()
             raise AssertionError
 

@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 import semel
-from semel.core.call import NodeId, Status
+from semel.core.call import CallId, NodeId, Status
 from semel.errors import Draining, KeyReused, NoLeader, Undecided
 from semel.gateway import lookout, passage
 from semel.gateway.announcing import Announcer
@@ -77,7 +77,7 @@ class Library(FakeBackend):
         for said in self.says:
             party.told(*said)
         if self.asks is not None and not self.answered:
-            party.asked(Question("q1", *self.asks, self.asides))
+            party.asked(Question(CallId("", "k"), "q1", *self.asks, NodeId("n1", "life"), self.asides))
             while not self.answered:
                 await asyncio.sleep(0.01)
         return await super().call(*args, party=party, **options)
@@ -86,7 +86,7 @@ class Library(FakeBackend):
         library = self
 
         class Answers(Asides):
-            def answer(self, key: str, **given: Any) -> None:
+            def answer(self, _call: CallId, key: str, **given: Any) -> None:
                 library.answered.append((key, given))
 
         self.asides = Answers(NodeId("n1", "life"), lambda _message: None)

@@ -640,7 +640,7 @@ async def test_what_a_tool_asks_in_the_middle_of_its_run_is_asked_by_the_task(wi
     task_id = (await wire.call("always"))["taskId"]
     (call,) = wire.node.records
     request = asking("sure")["inputRequests"]["sure"]
-    running = asyncio.create_task(wire.node.asides.ask(call, request["method"], request["params"]))
+    running = asyncio.create_task(wire.node.asides.of(call).ask(request["method"], request["params"]))
     await asyncio.sleep(0)
     waiting = await wire.get(task_id)
     assert waiting["status"] == "input_required"
