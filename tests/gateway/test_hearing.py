@@ -43,7 +43,11 @@ async def test_one_line_that_is_larger_than_all_that_may_wait_is_told() -> None:
 async def test_a_client_is_not_called_for_a_question_that_was_withdrawn() -> None:
     party, hub = hearing("2026-07-28"), Any
     question: Any = Question(None, "k", "elicitation/create", {}, None, hub)  # type: ignore[arg-type]
+    answered = asyncio.get_running_loop().create_future()
     party.asked(question)
-    assert party.called.is_set()
+    assert party.until_called(answered).done()
     party.withdrawn("k")
-    assert not party.called.is_set()
+    assert not party.until_called(answered).done()
+    waiting = party.until_called(answered)
+    answered.set_result(None)
+    await asyncio.wait_for(waiting, 5)
