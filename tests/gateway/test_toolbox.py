@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 import semel
-from semel.core.call import Effect, Spec, Status
+from semel.core.call import CallId, Effect, Spec, Status
 from semel.core.limits import Limits
 from semel.errors import BadArguments, UnknownTool, UpstreamError
+from semel.gateway import toolbox as toolbox_module
 from semel.gateway.toolbox import McpToolbox
 from semel.node.tools import Done
 
@@ -370,3 +371,30 @@ async def test_a_fastmcp_object_is_served(write: Write) -> None:
         end = await box.run(attempt("fail"))
         assert isinstance(end, Done)
         assert end.status is Status.ERROR
+
+
+async def test_a_call_that_is_cancelled_before_its_turn_does_not_begin(write: Write) -> None:
+    async with toolbox(write(TOOLS)) as box:
+        waiting = attempt("add", {"a": 1})
+        box.stop(waiting.call.id)
+        end = await box.run(waiting)
+        assert isinstance(end, Done)
+        assert end.status is Status.CANCELLED
+        assert text(end) == "add was cancelled before it began. Nothing was run"
+        assert text(await box.run(waiting)) == "2"  # another attempt was not cancelled
+
+
+async def test_of_calls_that_were_cancelled_and_never_come_few_are_remembered_and_not_for_long(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toolbox_module, "_UNWANTED_MAX", 3)
+    monkeypatch.setattr(toolbox_module, "_UNWANTED_S", 0.05)
+    async with toolbox(write(TOOLS)) as box:
+        for number in range(10):
+            box.stop(CallId("shop", f"{number}"))
+        assert len(box._unwanted) == 3
+        box.stop(attempt("add").call.id)
+        await asyncio.sleep(0.1)
+        assert text(await box.run(attempt("add", {"a": 1}))) == "2"
+        box.stop(CallId("shop", "last"))
+        assert len(box._unwanted) == 1

@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -43,6 +45,10 @@ _CLOSE_S = 8.0
 
 _STOP_S = 1.0
 """How long runs that are cancelled at the close may take; those that do not heed it are left behind."""
+
+_UNWANTED_MAX = 1024
+_UNWANTED_S = 600.0
+"""So many calls are remembered, and for so long, that were cancelled while they waited for their turn."""
 
 _HOOK = "its reconcile hook"
 
@@ -100,6 +106,8 @@ class McpToolbox:
         self._fleet = Fleet(lambda kind, uri: self.on_event(kind, uri))
         self._passing = Passing(self._fleet)
         self._runs: dict[CallId, _Run] = {}
+        self._unwanted: OrderedDict[CallId, float] = OrderedDict()
+        """Calls that were not wanted any more before they ran here, if they ever do, and since when."""
         self._watch: Watch | None = None
         self._watching: asyncio.Task[None] | None = None
         self._performing = 0
@@ -180,6 +188,8 @@ class McpToolbox:
 
         `aside` takes what it says, and what it asks, meanwhile.
         """
+        if time.monotonic() - self._unwanted.pop(attempt.call.id, -_UNWANTED_S) < _UNWANTED_S:
+            return _cancelled(attempt.call.tool, began=False)
         run = self._runs[attempt.call.id] = _Run()
         work = self._thread.submit(self._perform(attempt, run, aside))
         waits: list[asyncio.Future[Any]] = [work, run.unwanted]
@@ -208,8 +218,13 @@ class McpToolbox:
         )
 
     def stop(self, call: CallId) -> None:
-        """Tell the tool that runs for a call, if one runs here, to stop."""
-        if (run := self._runs.get(call)) is not None and not run.unwanted.done():
+        """Tell the tool that runs for a call to stop, or not to begin if it is to be run here within a while."""
+        run, now_s = self._runs.get(call), time.monotonic()
+        if run is None:
+            self._unwanted[call] = now_s
+            while len(self._unwanted) > _UNWANTED_MAX or now_s - next(iter(self._unwanted.values())) > _UNWANTED_S:
+                self._unwanted.popitem(last=False)
+        elif not run.unwanted.done():
             run.unwanted.set_result(None)
 
     async def reconcile(self, attempt: Attempt) -> Done | Unknown:
