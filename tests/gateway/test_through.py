@@ -103,8 +103,22 @@ async def far() -> AsyncIterator[dict[str, Any]]:
         await process.wait()
 
 
-@pytest.fixture(params=["in this process", "on stdio", "on stdio, old", "over HTTP"])
-async def node(request: pytest.FixtureRequest, write: Write, tmp_path: Path) -> AsyncIterator[Node]:
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module", params=["in this process", "on stdio", "on stdio, old", "over HTTP"])
+async def node(
+    request: pytest.FixtureRequest, anyio_backend: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Node]:
+    """One node for all tests that ask no more than that of it."""
+    folder = tmp_path_factory.mktemp("through")
+
+    def write(content: str, name: str) -> Path:
+        (folder / name).write_text(content)
+        return folder / name
+
     async with contextlib.AsyncExitStack() as stack:
         match request.param:
             case "in this process":
@@ -113,7 +127,7 @@ async def node(request: pytest.FixtureRequest, write: Write, tmp_path: Path) -> 
                 target = listing(write, talk=await stack.enter_async_context(far()))
             case _:
                 target = listing(write, talk=command(*request.param.split(", ")[1:]))
-        yield await stack.enter_async_context(serving(target, tmp_path))
+        yield await stack.enter_async_context(Node(target, log=f"sqlite://{folder}/log.db", listen="127.0.0.1:0"))
 
 
 def listing(write: Write, **servers: Mapping[str, Any]) -> Path:
@@ -156,10 +170,10 @@ def below(era: str) -> Any:
 async def test_a_tool_may_ask_the_client(node: Node, era: str) -> None:
     listener = Listener()
     async with client_of(node, listener, era) as client:
-        result = await client.call_tool("ask", {}, meta={"dev.semel/idempotency-key": "order-1"})
+        result = await client.call_tool("ask", {}, meta={"dev.semel/idempotency-key": f"{era}-1"})
         assert text(result).startswith("hello ann")
         assert listener.asked == ["Who are you?"]
-        again = await client.call_tool("ask", {}, meta={"dev.semel/idempotency-key": "order-2"})
+        again = await client.call_tool("ask", {}, meta={"dev.semel/idempotency-key": f"{era}-2"})
     assert text(again).startswith("hello ann")
 
 
