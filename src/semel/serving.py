@@ -185,7 +185,7 @@ class Node:
         if self._data is not None or not log.local:  # else the lock on its place keeps the name to one process
             await refuse_namesake(log, self.name, self.advertised)
 
-        identity = Identity(me, self.advertised, self._cluster, cluster_id=secrets.token_hex(8))
+        identity = Identity(me, self.advertised, self._cluster, cluster_id=secrets.token_hex(16))
         loop = asyncio.get_running_loop()
         self._parts.callback(self._announcer.close)
         self._parts.callback(sessions.hang_up)
