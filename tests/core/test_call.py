@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import random
 from typing import Any
 
@@ -240,3 +241,9 @@ def test_a_record_tells_how_to_run_its_call_again() -> None:
     record = a_record(call, effect=Effect.REPEATABLE, timeout_s=2.0, lane="ann")
     assert record.call == call
     assert record.spec == Spec(effect=Effect.REPEATABLE, timeout_s=2.0, lane="ann")
+
+
+@pytest.mark.parametrize("arguments", [{"a": "half \ud800"}, {"a": "half \ud800", "b": 0.5}, {"a": math.nan}])
+def test_what_is_no_json_has_no_digest(arguments: dict[str, Any]) -> None:
+    with pytest.raises(BadArguments, match=r"the arguments are not JSON: .*Nothing was run"):
+        digest_of("charge", arguments)

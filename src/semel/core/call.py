@@ -222,7 +222,7 @@ def digest_of(tool: str, arguments: dict[str, Any], answers: dict[str, Any] | No
     Of a round that brings answers, theirs follows after a dot, so that all rounds of a call can be seen to be its.
 
     Raises:
-        BadArguments: they are nested too deeply to be read by anybody.
+        BadArguments: they are nested too deeply to be read by anybody, or are not JSON (half a character, for one).
     """
     digest = _sha256([tool, arguments])
     return digest if answers is None else f"{digest}.{_sha256([answers])}"
@@ -243,6 +243,8 @@ def _sha256(given: list[Any]) -> str:
                 canonical = rfc8785.dumps([*_exact(given), "with integers in digits"])
     except RecursionError as error:
         raise BadArguments("the arguments are nested too deeply. Nothing was run") from error
+    except (UnicodeEncodeError, rfc8785.CanonicalizationError) as error:
+        raise BadArguments(f"the arguments are not JSON: {error}. Nothing was run") from error
     return hashlib.sha256(canonical).hexdigest()
 
 
@@ -253,10 +255,7 @@ def _plainly_canonical(given: list[Any]) -> bytes | None:
     """
     if not _is_plain(given):
         return None
-    try:
-        canonical = _sorting_encoder.encode(given)
-    except UnicodeEncodeError:
-        return None
+    canonical = _sorting_encoder.encode(given)
     return canonical if canonical.isascii() else None
 
 
