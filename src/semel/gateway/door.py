@@ -16,7 +16,7 @@ from semel.gateway.answers import result_of
 from semel.gateway.asked import Asked, ticket_of
 from semel.gateway.hearing import Hearing
 from semel.node.asides import Unanswered
-from semel.node.backend import Backend, Reply
+from semel.node.backend import Backend, Reply, tool_named
 
 
 class Door(Protocol):
@@ -114,10 +114,11 @@ class NodeDoor:
 
     def input_schema(self, name: str) -> Mapping[str, Any] | None:
         """Return what a tool takes."""
-        return next((tool["inputSchema"] for tool in self._backend.tools() if tool["name"] == name), None)
+        tool = tool_named(self._backend.tools(), name)
+        return None if tool is None else tool["inputSchema"]
 
     def _effect(self, name: str) -> str | None:
-        tool = next((tool for tool in self._backend.tools() if tool["name"] == name), None)
+        tool = tool_named(self._backend.tools(), name)
         return None if tool is None else str((tool.get("_meta") or {}).get(meta.EFFECT, "once"))
 
 

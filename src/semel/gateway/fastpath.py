@@ -7,7 +7,6 @@ objects and validate some of them thrice, for a request that wants nothing but a
 
 import json
 import logging
-import sys
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, TypeGuard
@@ -31,11 +30,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from semel.gateway.lingering import Gone, Lingering, Lookout
 from semel.gateway.plaincall import BODY_BYTES_MAX, METHOD, VERSION, PlainCall, Recognizer
 from semel.gateway.plainresult import is_plain
+from semel.gateway.shortcut import traced
 
 _log = logging.getLogger(__name__)
-
-_TRACING = "opentelemetry.sdk.trace"
-"""With this in the process somebody may want spans, and the SDK makes them."""
 
 _PROTOCOL = "io.modelcontextprotocol/"
 
@@ -75,7 +72,7 @@ class FastPath:
             and scope["path"] == self._path
             and scope["method"] == "POST"
             and not scope.get("root_path")
-            and _TRACING not in sys.modules
+            and not traced()
         )
 
     async def _answer(self, call: PlainCall, request: Request) -> tuple[int, bytes]:

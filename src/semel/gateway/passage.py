@@ -18,11 +18,10 @@ from mcp_types import CLIENT_CAPABILITIES_META_KEY, LOG_LEVEL_META_KEY, PROTOCOL
 from semel.errors import Busy, SemelError
 from semel.gateway import meta
 from semel.gateway.announcing import Announcer
-from semel.gateway.asked import ANONYMOUS, KEYS_OF_CLIENTS, Asked, Context, call_meta
+from semel.gateway.asked import ANONYMOUS, KEYS_OF_CLIENTS, Asked, Context
 from semel.gateway.client import Client
 from semel.gateway.hearing import Hearing
 from semel.gateway.lookout import Lookout
-from semel.gateway.refusing import as_protocol_error
 from semel.gateway.server import make_door
 from semel.gateway.taskmode import EXTENSION
 from semel.gateway.tasks import declares, missing_capability, takes_tasks
@@ -70,7 +69,7 @@ async def open_passage(
             tickets=False,
             announcer=announcer,
         )
-        _offer_tasks(server, passage)
+        _offer_tasks(server)
         yield server
     finally:
         announcer.close()
@@ -172,20 +171,18 @@ class _Passage:
             self._note(f"no node could be told that the call {given.key} is not wanted any more: {error}")
 
 
-def _offer_tasks(server: Server[Any], passage: _Passage) -> None:
+def _offer_tasks(server: Server[Any]) -> None:
     """Serve the tasks of 2026-07-28, which are all a node's."""
+    passed_on = server.get_request_handler("completion/complete")  # as all that is no call
+    assert passed_on is not None
+    pass_on = passed_on.handler
 
-    async def ask(context: Context, _params: types.RequestParams) -> dict[str, Any]:
+    async def ask(context: Context, params: types.RequestParams) -> Any:
         if context.protocol_version not in MODERN_PROTOCOL_VERSIONS:
             raise MCPError(types.METHOD_NOT_FOUND, "Method not found", context.method)
         if not declares(context):
             raise missing_capability()
-        said = {**(context.params or {}), "_meta": call_meta(context)}
-        try:
-            async with Hearing(context, collects=False) as hearing:
-                return await passage.ask(context.method, said, hearing)
-        except SemelError as error:
-            raise as_protocol_error(error) from error
+        return await pass_on(context, params)
 
     server.extensions[EXTENSION] = {}
     for method in ("tasks/get", "tasks/update", "tasks/cancel"):

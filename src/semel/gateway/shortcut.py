@@ -33,7 +33,12 @@ _NEWER = frozenset({"resultType", "inputRequests", "requestState"})
 def suits(asker: Asker) -> bool:
     """Return whether whoever asks wants nothing but the answer: neither progress, nor log lines, nor to be asked."""
     more = asker.progress or asker.log_level is not None or asker.can_be_asked
-    return asker.modern and not more and _TRACING not in sys.modules
+    return asker.modern and not more and not traced()
+
+
+def traced() -> bool:
+    """Return whether somebody may want spans, which only the SDK's own way makes."""
+    return _TRACING in sys.modules
 
 
 async def call(

@@ -29,7 +29,7 @@ from semel.gateway.taskid import TaskId
 from semel.gateway.taskmode import EXTENSION, TaskMode, mode_of
 from semel.gateway.taskview import RELATED, View, answers_to, as_of_2025, created, detailed, going_on, still_asked, view
 from semel.node.asides import Party, Question
-from semel.node.backend import Details, Witness
+from semel.node.backend import Details, Witness, tool_named
 from semel.node.settled import settling
 
 ERA_2025 = "2025-11-25"
@@ -122,7 +122,7 @@ class Tasks:
         return {"content": [], "_meta": {_WRAPPED: await self._begin(call, ask, None, as_of_2025)}}
 
     def _mode(self, tool: str) -> TaskMode:
-        shown = next((each for each in self._backend.tools() if each["name"] == tool), None)
+        shown = tool_named(self._backend.tools(), tool)
         return TaskMode.NEVER if shown is None else mode_of(shown)
 
     async def _begin(

@@ -29,6 +29,11 @@ class Details:
     answers: Mapping[str, Any] | None = None
 
 
+def tool_named(tools: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
+    """Return the tool of that name among those that are shown, None if there is none."""
+    return next((tool for tool in tools if tool["name"] == name), None)
+
+
 class Backend(Protocol):
     """One node, as the gateway sees it."""
 
