@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from semel.gateway.listening import bind
+from semel.gateway.doors.listening import bind
 from semel.log.sqlite.lock import FileLock
 from semel.node.place import take_place
 
@@ -14,7 +14,7 @@ NODE = """
 import asyncio, os, sys, time
 from pathlib import Path
 from starlette.applications import Starlette
-from semel.gateway.http import serve_http
+from semel.gateway.doors.http import serve_http
 from semel.log.sqlite.lock import FileLock
 from semel.node.place import take_place
 

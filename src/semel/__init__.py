@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from semel.embedding import Semel
-    from semel.gateway.client import Answer, Client, connect
-    from semel.gateway.declare import CurrentCall, current_call, tool
+    from semel.gateway.clients.client import Answer, Client, connect
+    from semel.gateway.upstreams.declare import CurrentCall, current_call, tool
     from semel.serving import Node
 
 __all__ = ["Answer", "Client", "CurrentCall", "Node", "Semel", "connect", "current_call", "tool"]
 
 _HOMES = {
-    "Answer": "semel.gateway.client",
-    "Client": "semel.gateway.client",
-    "CurrentCall": "semel.gateway.declare",
+    "Answer": "semel.gateway.clients.client",
+    "Client": "semel.gateway.clients.client",
+    "CurrentCall": "semel.gateway.upstreams.declare",
     "Node": "semel.serving",
     "Semel": "semel.embedding",
-    "connect": "semel.gateway.client",
-    "current_call": "semel.gateway.declare",
-    "tool": "semel.gateway.declare",
+    "connect": "semel.gateway.clients.client",
+    "current_call": "semel.gateway.upstreams.declare",
+    "tool": "semel.gateway.upstreams.declare",
 }
 
 

@@ -12,14 +12,14 @@ from typing import Any
 from semel.core.limits import Limits
 from semel.errors import Draining, NoLeader, SemelError
 from semel.gateway import meta
-from semel.gateway.afar import Afar
-from semel.gateway.doorless import Doorless
-from semel.gateway.extension import Embedded
+from semel.gateway.embedded.afar import Afar
+from semel.gateway.embedded.doorless import Doorless
+from semel.gateway.embedded.extension import Embedded
 from semel.gateway.loopthread import LoopThread
 from semel.gateway.runningloop import RunningLoop
-from semel.gateway.servers import InProcess
-from semel.gateway.target import Target
-from semel.gateway.toolbox import McpToolbox
+from semel.gateway.upstreams.servers import InProcess
+from semel.gateway.upstreams.target import Target
+from semel.gateway.upstreams.toolbox import McpToolbox
 from semel.log.engines import check_url, shown
 from semel.node.backend import Backend
 from semel.serving import DRAIN_S, Node

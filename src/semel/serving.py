@@ -20,17 +20,17 @@ from semel.core.call import CallId, NodeId, Record
 from semel.core.decider import Identity
 from semel.core.limits import Limits
 from semel.errors import ListenError, LogUnavailable, NoLeader, SemelError, UsageError
-from semel.gateway.announcing import Announcer
-from semel.gateway.api import api_routes
-from semel.gateway.client import Answer, answer_of
-from semel.gateway.http import make_app, serve_http
-from semel.gateway.server import ANONYMOUS, KEYS_OF_CLIENTS, make_server
-from semel.gateway.sessions import Sessions
-from semel.gateway.snapshots import fetch_snapshot, snapshot_route
-from semel.gateway.stdio import Wire, serve_stdio
-from semel.gateway.target import Target, load_target, split_target
-from semel.gateway.tasks import Tasks
-from semel.gateway.toolbox import McpToolbox
+from semel.gateway.clients.client import Answer, answer_of
+from semel.gateway.doors.announcing import Announcer
+from semel.gateway.doors.api import api_routes
+from semel.gateway.doors.http import make_app, serve_http
+from semel.gateway.doors.server import ANONYMOUS, KEYS_OF_CLIENTS, make_server
+from semel.gateway.doors.sessions import Sessions
+from semel.gateway.doors.snapshots import fetch_snapshot, snapshot_route
+from semel.gateway.doors.stdio import Wire, serve_stdio
+from semel.gateway.doors.tasks import Tasks
+from semel.gateway.upstreams.target import Target, load_target, split_target
+from semel.gateway.upstreams.toolbox import McpToolbox
 from semel.log.engines import hosts_of, open_log
 from semel.log.protocol import Log
 from semel.node.asides import Asides, Party

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from semel.core.call import digest_of
-from semel.gateway.client import Answer
+from semel.gateway.clients.client import Answer
 
 CALLER = "chaos"
 Body = tuple[bool, tuple[str, ...], Any]

@@ -17,7 +17,7 @@ import semel
 from semel.errors import CallError, SemelError, by_code
 from semel.gateway import meta
 from semel.gateway.answers import Answer, read_answer
-from semel.gateway.client import Client
+from semel.gateway.clients.client import Client
 from tests.chaos.book import CALLER, Asked, Book, told_of
 
 CALLERS = 12

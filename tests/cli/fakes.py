@@ -5,8 +5,8 @@ from typing import Any
 
 from semel.core.call import Status
 from semel.errors import SemelError
-from semel.gateway.asof import AsOf
-from semel.gateway.client import Answer
+from semel.gateway.clients.client import Answer
+from semel.gateway.doors.asof import AsOf
 
 TOOLS = [
     {"name": "add", "description": "Add two numbers.\n\nMore.", "_meta": {"dev.semel/effect": "repeatable"}},

@@ -6,7 +6,7 @@ import pytest
 from semel.cli.audit import CALL_COLUMNS, ROWS_SHOWN
 from semel.cli.since import clock
 from semel.cli.table import Table
-from semel.gateway.asof import AsOf
+from semel.gateway.doors.asof import AsOf
 from tests.cli.conftest import Semel
 from tests.cli.fakes import FakeClient, record
 

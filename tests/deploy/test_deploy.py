@@ -12,7 +12,7 @@ import yaml
 
 from semel.cli.main import console
 from semel.errors import EtcdMissing
-from semel.gateway.target import load_target
+from semel.gateway.upstreams.target import load_target
 from semel.local.etcd import ELECTION_MS, HEARTBEAT_MS, SNAPSHOT_COUNT, find_etcd
 from semel.log.etcd import EtcdAddress
 

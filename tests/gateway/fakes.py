@@ -14,8 +14,8 @@ import msgspec
 from semel.core.call import Call, CallId, Effect, NodeId, Record, Status
 from semel.core.limits import Limits
 from semel.errors import SemelError, UnknownTool
-from semel.gateway.target import load_target
-from semel.gateway.toolbox import McpToolbox
+from semel.gateway.upstreams.target import load_target
+from semel.gateway.upstreams.toolbox import McpToolbox
 from semel.node.asides import Asides, Party, Unanswered
 from semel.node.backend import Details, Reply
 from semel.node.tools import Attempt, Done, Gone

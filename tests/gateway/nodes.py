@@ -20,9 +20,9 @@ from starlette.routing import Route
 
 from semel.core.call import NodeId
 from semel.errors import NoLeader
-from semel.gateway.announcing import Announcer
-from semel.gateway.http import make_app, serve_http
-from semel.gateway.sessions import Sessions
+from semel.gateway.doors.announcing import Announcer
+from semel.gateway.doors.http import make_app, serve_http
+from semel.gateway.doors.sessions import Sessions
 from semel.node.members import Home
 
 HEADERS = {"accept": "application/json, text/event-stream", "content-type": "application/json"}

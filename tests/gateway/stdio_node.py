@@ -4,8 +4,8 @@ import asyncio
 import os
 import sys
 
-from semel.gateway.server import make_server
-from semel.gateway.stdio import claim_stdio, serve_stdio
+from semel.gateway.doors.server import make_server
+from semel.gateway.doors.stdio import claim_stdio, serve_stdio
 from tests.gateway.fakes import FakeBackend
 
 

@@ -11,7 +11,7 @@ from mcp import Client, types
 from mcp.client.session import IncomingMessage
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
-from semel.gateway import watching
+from semel.gateway.upstreams import watching
 from semel.serving import Node
 
 from .conftest import Write

@@ -11,11 +11,11 @@ import pytest
 
 from semel.core.call import CallId
 from semel.errors import NoLeader, SemelError, Unconfirmed, UsageError
-from semel.gateway.api import api_routes
-from semel.gateway.asof import AsOf
-from semel.gateway.client import connect
-from semel.gateway.http import make_app, serve_http
-from semel.gateway.server import make_server
+from semel.gateway.clients.client import connect
+from semel.gateway.doors.api import api_routes
+from semel.gateway.doors.asof import AsOf
+from semel.gateway.doors.http import make_app, serve_http
+from semel.gateway.doors.server import make_server
 from semel.node.replica import Replica
 
 from .fakes import FakeBackend

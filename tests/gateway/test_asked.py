@@ -7,8 +7,8 @@ import pytest
 from mcp import Client, MCPError, types
 from mcp.client.streamable_http import streamable_http_client
 
-from semel.gateway.http import make_app, serve_http
-from semel.gateway.server import KEYS_OF_CLIENTS, make_server
+from semel.gateway.doors.http import make_app, serve_http
+from semel.gateway.doors.server import KEYS_OF_CLIENTS, make_server
 
 from .fakes import ADD, FakeBackend
 

@@ -13,9 +13,10 @@ from mcp_types import CLIENT_CAPABILITIES_META_KEY, LOG_LEVEL_META_KEY, PROTOCOL
 
 from semel.core.call import Status
 from semel.errors import UnknownTool, UpstreamError
-from semel.gateway import child, connection, meta
-from semel.gateway import upstream as upstream_module
-from semel.gateway.catalogue import Catalogue, make_entry
+from semel.gateway import meta
+from semel.gateway.upstreams import child, connection
+from semel.gateway.upstreams import upstream as upstream_module
+from semel.gateway.upstreams.catalogue import Catalogue, make_entry
 from semel.node.asides import Unanswered
 from semel.node.tools import Attempt, Done, Gone
 

@@ -34,10 +34,10 @@ from semel.errors import (
     UnknownTool,
     UsageError,
 )
-from semel.gateway.announcing import Announcer
 from semel.gateway.answers import answer_of
-from semel.gateway.http import BODY_BYTES_MAX, make_app, serve_http
-from semel.gateway.server import make_server
+from semel.gateway.doors.announcing import Announcer
+from semel.gateway.doors.http import BODY_BYTES_MAX, make_app, serve_http
+from semel.gateway.doors.server import make_server
 from semel.node.asides import Party, Question, Unanswered
 from semel.node.backend import Reply
 
@@ -483,7 +483,7 @@ async def test_changes_are_told_until_the_node_ends() -> None:
 async def test_a_node_that_falls_silent_in_a_request_that_is_no_call_is_passed_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("semel.gateway.client.SILENCE_S", 0.2)
+    monkeypatch.setattr("semel.gateway.clients.client.SILENCE_S", 0.2)
 
     async def say_nothing(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await reader.read()

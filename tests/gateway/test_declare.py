@@ -7,7 +7,7 @@ import pytest
 
 import semel
 from semel.errors import TargetError
-from semel.gateway.declare import declaration_of
+from semel.gateway.upstreams.declare import declaration_of
 
 
 def test_a_marked_function_stays_a_function() -> None:

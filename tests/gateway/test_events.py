@@ -6,8 +6,8 @@ import pytest
 from mcp.server.streamable_http import GET_STREAM_KEY, EventMessage
 from mcp.types import JSONRPCError, JSONRPCNotification, JSONRPCResponse
 
-from semel.gateway import events
-from semel.gateway.events import EVENT_BYTES_MIN, Events, SessionEvents, is_standing
+from semel.gateway.doors import events
+from semel.gateway.doors.events import EVENT_BYTES_MIN, Events, SessionEvents, is_standing
 
 pytestmark = pytest.mark.anyio
 

@@ -29,7 +29,7 @@ import semel
 from semel import Semel
 from semel.core.limits import Limits
 from semel.errors import TargetError, UsageError
-from semel.gateway.http import serve_http
+from semel.gateway.doors.http import serve_http
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ from typing import Any
 import mcp.server._streamable_http_modern as sdk
 import pytest
 
-import semel.gateway.http
+import semel.gateway.doors.http
 from semel.core.call import Status
 from semel.errors import (
     BadArguments,
@@ -24,10 +24,10 @@ from semel.errors import (
     Undecided,
     UnknownTool,
 )
-from semel.gateway import lingering
-from semel.gateway.fastpath import FastPath
-from semel.gateway.http import make_app, serve_http
-from semel.gateway.server import make_server
+from semel.gateway.doors import lingering
+from semel.gateway.doors.fastpath import FastPath
+from semel.gateway.doors.http import make_app, serve_http
+from semel.gateway.doors.server import make_server
 
 from .corpus import TOOLS, Request, requests
 from .fakes import FakeBackend
@@ -106,10 +106,10 @@ def same(one: Told, other: Told) -> bool:
 @asynccontextmanager
 async def two_ways(patch: pytest.MonkeyPatch, make: Callable[[], FakeBackend]) -> AsyncIterator[tuple[Way, Way]]:
     """The short way, and the SDK's."""
-    patch.setattr("semel.gateway.asked.secrets.token_hex", lambda _=None: "made")
+    patch.setattr("semel.gateway.doors.asked.secrets.token_hex", lambda _=None: "made")
     fast, slow = make(), make()
     short = Way(make_app(make_server(fast), fast.readiness), fast)
-    patch.setattr(semel.gateway.http, "FastPath", lambda app, server: app)
+    patch.setattr(semel.gateway.doors.http, "FastPath", lambda app, server: app)
     long = Way(make_app(make_server(slow), slow.readiness), slow)
     async with short.app.router.lifespan_context(short.app), long.app.router.lifespan_context(long.app):
         yield short, long
@@ -347,7 +347,7 @@ async def test_a_call_that_takes_long_gets_pings_and_then_its_answer(
     monkeypatch.setattr(lingering, "PING_S", 0.1)
     monkeypatch.setattr(sdk, "_SSE_PING_INTERVAL", 0.1)
     if not short:
-        monkeypatch.setattr(semel.gateway.http, "FastPath", lambda app, server: app)
+        monkeypatch.setattr(semel.gateway.doors.http, "FastPath", lambda app, server: app)
     backend = FakeBackend(shown=TOOLS, held=asyncio.Event())
     async with connected(backend) as (reader, writer):
         writer.write(over_the_wire(requests(SEED, 1)[0]))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from semel.gateway.hearing import Hearing
+from semel.gateway.doors.hearing import Hearing
 from semel.node.asides import Question
 
 pytestmark = pytest.mark.anyio

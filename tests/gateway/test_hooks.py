@@ -8,8 +8,8 @@ import pytest
 
 from semel.core.limits import Limits
 from semel.errors import TargetError
-from semel.gateway.target import load_target
-from semel.gateway.toolbox import McpToolbox
+from semel.gateway.upstreams.target import load_target
+from semel.gateway.upstreams.toolbox import McpToolbox
 from semel.node.tools import Done, Unknown
 
 from .conftest import Write

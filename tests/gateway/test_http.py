@@ -20,9 +20,9 @@ from websockets.exceptions import ConnectionClosed
 from semel.core.call import encode_arguments
 from semel.core.limits import Limits
 from semel.errors import ListenError, TooLarge, Undecided
-from semel.gateway.client import connect
-from semel.gateway.http import BODY_BYTES_MAX, make_app, serve_http
-from semel.gateway.server import make_server
+from semel.gateway.clients.client import connect
+from semel.gateway.doors.http import BODY_BYTES_MAX, make_app, serve_http
+from semel.gateway.doors.server import make_server
 from semel.node.backend import Reply
 
 from .fakes import FakeBackend

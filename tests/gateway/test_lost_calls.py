@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from semel.gateway.target import load_target
-from semel.gateway.toolbox import McpToolbox
+from semel.gateway.upstreams.target import load_target
+from semel.gateway.upstreams.toolbox import McpToolbox
 from semel.node.tools import Done, Unknown
 from semel.serving import Node
 

@@ -20,11 +20,11 @@ from starlette.routing import Route
 import semel
 from semel.core.call import CallId, NodeId, Status
 from semel.errors import Draining, KeyReused, NoLeader, Undecided
-from semel.gateway import lookout, passage
-from semel.gateway.announcing import Announcer
-from semel.gateway.http import make_app, serve_http
-from semel.gateway.passage import open_passage
-from semel.gateway.server import make_server
+from semel.gateway.clients import lookout, passage
+from semel.gateway.clients.passage import open_passage
+from semel.gateway.doors.announcing import Announcer
+from semel.gateway.doors.http import make_app, serve_http
+from semel.gateway.doors.server import make_server
 from semel.node.asides import Asides, Party, Question, Unanswered
 from semel.node.backend import Reply
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from jsonschema.validators import Draft202012Validator, validator_for
 
-from semel.gateway.plainschema import first_look
+from semel.gateway.upstreams.plainschema import first_look
 
 VALUES: list[Any] = [None, True, 0, 1, -1, 1.0, 1.5, 2**70, "", "x", [], [1], {}, {"a": 1}]
 

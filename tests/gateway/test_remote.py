@@ -14,10 +14,10 @@ from mcp.server.mcpserver import Context, MCPServer
 
 from semel.core.call import Status
 from semel.errors import UpstreamError
-from semel.gateway import courier
-from semel.gateway.http import serve_http
-from semel.gateway.target import load_target
-from semel.gateway.toolbox import McpToolbox
+from semel.gateway.doors.http import serve_http
+from semel.gateway.upstreams import courier
+from semel.gateway.upstreams.target import load_target
+from semel.gateway.upstreams.toolbox import McpToolbox
 from semel.node.tools import Done, Gone
 
 from .conftest import Write

@@ -17,9 +17,9 @@ from mcp.server.auth.provider import AccessToken
 from semel.core.call import Status
 from semel.core.limits import Limits
 from semel.errors import BadArguments, Busy, KeyReused, SemelError, Undecided
-from semel.gateway.http import make_app, serve_http
+from semel.gateway.doors.http import make_app, serve_http
+from semel.gateway.doors.server import make_server
 from semel.gateway.results import ended, failed, not_begun
-from semel.gateway.server import make_server
 from semel.node.tools import Done
 
 from .fakes import ADD, FakeBackend

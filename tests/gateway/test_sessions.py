@@ -9,8 +9,8 @@ import pytest
 from mcp import types
 from mcp.types import ElicitRequestParams, ElicitResult
 
-from semel.gateway import relaying
-from semel.gateway.http import BODY_BYTES_MAX
+from semel.gateway.doors import relaying
+from semel.gateway.doors.http import BODY_BYTES_MAX
 from semel.node.members import Home
 from tests.processes.cluster import free_port
 

@@ -14,8 +14,8 @@ from starlette.routing import BaseRoute, Route
 
 from semel.core.ledger import Totals
 from semel.errors import LogUnavailable, ReplicaError
-from semel.gateway.http import serve_http
-from semel.gateway.snapshots import PATH, fetch_snapshot, snapshot_route
+from semel.gateway.doors.http import serve_http
+from semel.gateway.doors.snapshots import PATH, fetch_snapshot, snapshot_route
 from semel.node.replica import Replica
 from semel.node.snapshot import Shelf, Snapshot
 
@@ -26,7 +26,7 @@ Told = list[tuple[str, int, int]]
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("semel.gateway.snapshots.PAUSE_S", 0.0)
+    monkeypatch.setattr("semel.gateway.doors.snapshots.PAUSE_S", 0.0)
 
 
 @pytest.fixture

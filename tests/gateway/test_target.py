@@ -9,9 +9,9 @@ import pytest
 
 from semel.core.call import Effect
 from semel.errors import TargetError
-from semel.gateway.overrides import Override, Reconcile, override_of
-from semel.gateway.servers import Command, InProcess, Place, Remote, Served
-from semel.gateway.target import Target, load_target
+from semel.gateway.upstreams.overrides import Override, Reconcile, override_of
+from semel.gateway.upstreams.servers import Command, InProcess, Place, Remote, Served
+from semel.gateway.upstreams.target import Target, load_target
 
 from .conftest import Write
 

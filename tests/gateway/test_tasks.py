@@ -20,16 +20,16 @@ from msgspec.structs import replace
 import semel
 from semel.core.call import Call, CallId, Effect, NodeId, Record, Status, digest_of
 from semel.errors import KeyReused, KeyStale, NoLeader, TargetError, Unconfirmed
-from semel.gateway import tasks
-from semel.gateway.catalogue import make_entry
-from semel.gateway.declare import declaration_of
-from semel.gateway.http import make_app, serve_http
-from semel.gateway.overrides import Override
-from semel.gateway.passage import open_passage
-from semel.gateway.server import make_server
-from semel.gateway.taskid import TaskId
+from semel.gateway.clients.passage import open_passage
+from semel.gateway.doors import tasks
+from semel.gateway.doors.http import make_app, serve_http
+from semel.gateway.doors.server import make_server
+from semel.gateway.doors.taskid import TaskId
+from semel.gateway.doors.ticket import Ticket
 from semel.gateway.taskmode import TaskMode, mode_of
-from semel.gateway.ticket import Ticket
+from semel.gateway.upstreams.catalogue import make_entry
+from semel.gateway.upstreams.declare import declaration_of
+from semel.gateway.upstreams.overrides import Override
 from semel.node.asides import Asides, Party
 from semel.node.backend import Details, Reply
 from semel.node.settled import settled

@@ -17,8 +17,8 @@ import pytest
 from mcp import Client, MCPError, types
 from mcp_types import CLIENT_CAPABILITIES_META_KEY
 
-from semel.gateway import announcing
-from semel.gateway.ticket import Ticket
+from semel.gateway.doors import announcing
+from semel.gateway.doors.ticket import Ticket
 from semel.serving import Node
 
 from .conftest import Write

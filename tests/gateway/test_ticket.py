@@ -12,9 +12,9 @@ from mcp.client.streamable_http import streamable_http_client
 
 import semel
 from semel.errors import BadTicket, Busy, Draining, NoLeader, SemelError, Undecided
-from semel.gateway.http import make_app, serve_http
-from semel.gateway.server import make_server
-from semel.gateway.ticket import HELD_MAX, Ticket
+from semel.gateway.doors.http import make_app, serve_http
+from semel.gateway.doors.server import make_server
+from semel.gateway.doors.ticket import HELD_MAX, Ticket
 from semel.node.backend import Reply
 
 from .fakes import FakeBackend

@@ -10,8 +10,8 @@ import semel
 from semel.core.call import CallId, Effect, Spec, Status
 from semel.core.limits import Limits
 from semel.errors import BadArguments, UnknownTool, UpstreamError
-from semel.gateway import toolbox as toolbox_module
-from semel.gateway.toolbox import McpToolbox
+from semel.gateway.upstreams import toolbox as toolbox_module
+from semel.gateway.upstreams.toolbox import McpToolbox
 from semel.node.tools import Done
 
 from .conftest import Write

@@ -14,9 +14,9 @@ import pytest
 
 from semel.core.call import Effect, Status
 from semel.errors import UpstreamError
-from semel.gateway import upstream as upstream_module
-from semel.gateway.target import load_target
-from semel.gateway.toolbox import McpToolbox
+from semel.gateway.upstreams import upstream as upstream_module
+from semel.gateway.upstreams.target import load_target
+from semel.gateway.upstreams.toolbox import McpToolbox
 from semel.node.tools import Done, Gone
 
 from .conftest import Write

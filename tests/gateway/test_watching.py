@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from semel.gateway import fleet, watching
-from semel.gateway.target import load_target
-from semel.gateway.toolbox import McpToolbox
+from semel.gateway.upstreams import fleet, watching
+from semel.gateway.upstreams.target import load_target
+from semel.gateway.upstreams.toolbox import McpToolbox
 from semel.node.tools import Gone
 
 from .conftest import Write

@@ -13,7 +13,7 @@ from semel.core.call import Call, CallId, NodeId
 from semel.core.ledger import Leader
 from semel.core.message import Forward, Hello, Refusal, Refuse
 from semel.errors import Busy
-from semel.gateway.http import serve_http
+from semel.gateway.doors.http import serve_http
 from semel.node.asides import Answered, AsideMessage, Asked, Happened, Stop, Told, Watched, Withdrawn
 from semel.node.peers import MESSAGE_BYTES_MAX, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, Outbox, Peers
 

@@ -10,7 +10,7 @@ from rich.spinner import Spinner
 from semel.cli.output import stderr_console
 
 if TYPE_CHECKING:
-    from semel.gateway.client import Client
+    from semel.gateway.clients.client import Client
 
 CONNECT_S = 5.0
 """How long there may be nobody at all to connect to: a person who waits knows sooner whether a node is up."""
@@ -51,7 +51,7 @@ def open_client(
     urls: Sequence[str], *, timeout_s: float, connect_s: float = CONNECT_S, caller: str | None = None
 ) -> "Client":
     """Return a client of the nodes at `urls`."""
-    from semel.gateway.client import connect  # here, for the SDK takes most of a second to import
+    from semel.gateway.clients.client import connect  # here, for the SDK takes most of a second to import
 
     return connect(*urls, caller=caller, timeout_s=timeout_s, connect_timeout_s=connect_s)
 

@@ -17,8 +17,8 @@ from semel.cli.table import Column, Table, compact, field
 from semel.core.call import Status
 
 if TYPE_CHECKING:
-    from semel.gateway.asof import AsOf
-    from semel.gateway.client import Client
+    from semel.gateway.clients.client import Client
+    from semel.gateway.doors.asof import AsOf
 
 ROWS_SHOWN = 50
 """A table longer than a screen or two is not read; programs read --json."""

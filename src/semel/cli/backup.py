@@ -54,7 +54,7 @@ def backup(urls: tuple[str, ...], file: Path, overwrite: bool) -> None:
 
 
 async def _back_up(urls: tuple[str, ...], file: Path) -> "Snapshot":
-    from semel.gateway.snapshots import fetch_snapshot  # here, for these take most of a second to import
+    from semel.gateway.doors.snapshots import fetch_snapshot  # here, for these take most of a second to import
     from semel.node.snapshot import Snapshot
 
     unfinished = file.with_name(f"{file.name}.part")

@@ -19,7 +19,7 @@ from semel.errors import CallError, LogError, SemelError, UsageError
 from semel.gateway import meta
 
 if TYPE_CHECKING:
-    from semel.gateway.client import Answer, Client
+    from semel.gateway.clients.client import Answer, Client
 
 DOUBT = "In doubt: "
 """How a node begins to say so; the console begins so itself."""

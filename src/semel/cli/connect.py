@@ -1,7 +1,7 @@
 """`semel connect`: an MCP server on stdio for a client's own config file, whose calls go to a cluster.
 
 Knows processes: signals, stdin and stdout, what is said on stderr. What goes through is the work of
-`semel.gateway.passage`.
+`semel.gateway.clients.passage`.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from semel.cli.recipe import CLIENTS, entry_for, place_of
 from semel.cli.signals import Signals
 
 if TYPE_CHECKING:
-    from semel.gateway.client import Client
-    from semel.gateway.stdio import Wire
+    from semel.gateway.clients.client import Client
+    from semel.gateway.doors.stdio import Wire
 
 TIMEOUT_S = 300.0
 """Longer than most tools take; a client that has less patience gives up by itself, and the call goes on."""
@@ -89,7 +89,7 @@ class Way:
 
 
 def _begin(way: Way) -> None:
-    from semel.gateway.stdio import claim_stdio  # here, for the SDK takes most of a second to import
+    from semel.gateway.doors.stdio import claim_stdio  # here, for the SDK takes most of a second to import
 
     with claim_stdio() as wire:
         asyncio.run(_serve(way, wire))
@@ -97,7 +97,7 @@ def _begin(way: Way) -> None:
 
 async def _serve(way: Way, wire: "Wire") -> None:
     """Serve until the client closes stdin, or a signal comes."""
-    from semel.gateway.client import Client
+    from semel.gateway.clients.client import Client
 
     nobody_s = min(NOBODY_S, way.timeout_s)
     signals = Signals()
@@ -115,9 +115,9 @@ async def _serve(way: Way, wire: "Wire") -> None:
 
 
 async def _pass_on(client: "Client", way: Way, wire: "Wire") -> None:
-    from semel.gateway.asked import KEYS_OF_CLIENTS
-    from semel.gateway.passage import open_passage
-    from semel.gateway.stdio import serve_stdio
+    from semel.gateway.clients.passage import open_passage
+    from semel.gateway.doors.asked import KEYS_OF_CLIENTS
+    from semel.gateway.doors.stdio import serve_stdio
 
     passage = open_passage(
         client,

@@ -16,7 +16,7 @@ from semel.cli.output import note
 from semel.errors import ClusterError, NoLeader, SemelError, UsageError
 
 if TYPE_CHECKING:
-    from semel.gateway.client import Client
+    from semel.gateway.clients.client import Client
 
 DRAIN_PATH = "/v1/drain"
 ASK_S = 5.0

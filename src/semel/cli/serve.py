@@ -24,8 +24,8 @@ from semel.cli.signals import Signals
 from semel.errors import SemelError, UsageError
 
 if TYPE_CHECKING:
-    from semel.gateway.stdio import Wire
-    from semel.gateway.target import Target
+    from semel.gateway.doors.stdio import Wire
+    from semel.gateway.upstreams.target import Target
     from semel.serving import Node
 
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
@@ -116,8 +116,8 @@ def serve(log_level: str, **options: Any) -> None:
 
 
 def _begin(options: Options) -> None:
-    from semel.gateway.stdio import claim_stdio  # all here, for the SDK takes most of a second to import
-    from semel.gateway.target import load_target
+    from semel.gateway.doors.stdio import claim_stdio  # all here, for the SDK takes most of a second to import
+    from semel.gateway.upstreams.target import load_target
     from semel.serving import default_log
 
     with claim_stdio() if options.stdio else contextlib.nullcontext() as wire:

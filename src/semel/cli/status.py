@@ -14,7 +14,7 @@ from semel.cli.output import print_json, print_lines, stdout_console, width_of
 from semel.cli.table import Column, field, table
 
 if TYPE_CHECKING:
-    from semel.gateway.client import Client
+    from semel.gateway.clients.client import Client
 
 STATUS_LESSON = """\
 Examples:

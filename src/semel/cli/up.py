@@ -197,7 +197,7 @@ def up(**options: Any) -> None:
 
 
 def _begin(options: Options) -> None:
-    from semel.gateway.target import find_target  # here, for the SDK takes half a second to import
+    from semel.gateway.upstreams.target import find_target  # here, for the SDK takes half a second to import
     from semel.serving import default_folder
 
     options.check()

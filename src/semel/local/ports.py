@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 
 from semel.errors import ListenError
-from semel.gateway.listening import by_whom
+from semel.gateway.doors.listening import by_whom
 
 PORT_MAX = 65535
 FREED_S = 2.0

@@ -22,7 +22,7 @@ from semel.local.quorum import make_quorum
 from semel.local.setting import Setting
 
 if TYPE_CHECKING:
-    from semel.gateway.client import Client
+    from semel.gateway.clients.client import Client
 
 STARTS_FILE = "SEMEL_DEMO_STARTS"
 """The environment variable by which the tools of `server.py` find the file of starts."""

@@ -14,7 +14,7 @@ from semel.cli.demo.witness import Call, same_history, seen_gone, standings
 from semel.errors import KeyReused
 
 if TYPE_CHECKING:
-    from semel.gateway.client import Answer
+    from semel.gateway.clients.client import Answer
 
 NODES = ("node-1", "node-2", "node-3")
 KEYS = ("sum", "product", "greeting")

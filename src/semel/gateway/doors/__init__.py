@@ -1,0 +1,1 @@
+"""The doors of a node: MCP and HTTP in, answers out."""

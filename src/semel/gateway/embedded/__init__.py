@@ -1,0 +1,1 @@
+"""semel inside a server that its author runs."""

@@ -1,0 +1,439 @@
+"""One life of the connection to an upstream MCP server: in this process, over a child's pipes, or over HTTP.
+
+Knows the SDK's client session and the transports under it; not how often a server is tried, nor what its calls come
+to.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import msgspec
+from mcp import ClientSession, MCPError, types
+from mcp.client._probe import negotiate_auto  # the SDK's own policy of choosing a version; there is no public name yet
+from mcp.client.streamable_http import streamable_http_client
+from mcp.client.subscriptions import SubscriptionLost, listen
+from mcp.server import Server
+from mcp.server.runner import modern_on_request, serve_dual_era_loop
+from mcp.shared.direct_dispatcher import create_direct_dispatcher_pair
+from mcp.shared.dispatcher import Dispatcher
+from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
+from mcp.shared.memory import create_client_server_memory_streams
+from mcp.shared.subscriptions import event_from_wire
+from mcp.types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import RootModel, ValidationError
+
+from semel.errors import UpstreamError
+from semel.gateway.asker import ASKER, NOBODY, QUESTIONS, Asker
+from semel.gateway.upstreams import shortcut
+from semel.gateway.upstreams.child import Child
+from semel.gateway.upstreams.courier import BODY_BYTES_MAX, ERRAND, Errand, make_http_client
+from semel.gateway.upstreams.servers import Command, InProcess, Place, Remote
+from semel.gateway.upstreams.wire import Wire
+from semel.node.asides import Unanswered
+
+PAGES_MAX = 1000
+"""How many pages a list of tools may have: a server that always names another one must come to an end."""
+
+_SET_LEVEL_S = 2.0
+"""How long a call waits until its server has taken from which level on it is to log."""
+
+_SUBSCRIBE_S = 2.0
+"""How long a server may take to be subscribed to something; with one that takes longer it is given up."""
+
+_LISTEN_AGAIN_FIRST_S = 1.0
+_LISTEN_AGAIN_MAX_S = 60.0
+"""The pause before a lost stream of announcements is asked for again; proxies cut those where nothing flows."""
+
+_QUESTION_S = 5.0
+"""How long a question that comes as soon as a server is connected waits for the request that it was connected for, and
+how long an answer waits for a question that the server asked before it."""
+
+_INFO = types.Implementation.model_validate(shortcut.INFO)
+
+
+class _AsItCame(RootModel[dict[str, Any]]):
+    """A result as the server gave it: the SDK checks its form, and fields that it does not know are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a connection is opened.
+
+    With a `handshake`, the server speaks a version in which it may ask its client; `capabilities` (JSON) is what it is
+    told that the client can be asked, and `party` is who that is.
+    """
+
+    handshake: bool = False
+    capabilities: bytes = b"{}"
+    party: str = ""
+
+
+class Connection:
+    """One life of the connection, and what there is to know of it.
+
+    `state` is what the lifespan of a server in this process gave. `on_lost` is called once no new request may use the
+    connection, `on_event` when the server says that something has changed: of which kind, and which resource.
+    """
+
+    session: ClientSession
+
+    def __init__(
+        self,
+        name: str,
+        place: Place,
+        *,
+        state: Any = None,
+        manner: Manner | None = None,
+        on_lost: Callable[[], object],
+        on_event: Callable[[str, str], object],
+    ) -> None:
+        self._place = place
+        self._state = state
+        self._manner = manner or Manner()
+        self._on_lost = on_lost
+        self._on_event = on_event
+        self._opening = Errand()
+        self._ended = AsyncExitStack()
+        self._watched: frozenset[str] = frozenset()
+        self._listen_anew = asyncio.Event()
+        self._subscribed = asyncio.Event()
+        self._subscribed.set()
+        self._level: str | None = None
+        self.lost = False
+        self._askers: dict[Asker, None] = {}
+        """Whose requests are under way, the newest last."""
+        self._used = asyncio.Event()
+        """Set once the first of them is."""
+        self._open: dict[asyncio.Event, Asker] = {}
+        """Questions that are being asked, each set when it is settled, and of whom."""
+        self._child = Child(name, place, self.lose) if isinstance(place, Command) else None
+
+    async def __aenter__(self) -> Self:
+        """Open the connection, with the handshake; what may go wrong is as manifold as servers are."""
+        ERRAND.set(self._opening)
+        ASKER.set(NOBODY)  # it is often opened for a request, and outlives it
+        async with AsyncExitStack() as stack:
+            wire = Wire(await self._made(stack), self, msgspec.json.decode(self._manner.capabilities))
+            self.session = await stack.enter_async_context(ClientSession(dispatcher=wire, client_info=_INFO))
+            await self._negotiate()
+            self._opening = Errand()  # what the probing of versions met is of no more interest
+            ERRAND.set(self._opening)
+            listening = asyncio.create_task(self._listen(), name="announcements")
+            stack.push_async_callback(_cancel, listening)
+            self._ended = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._ended.__aexit__(kind, error, trace)
+
+    @property
+    def remote(self) -> bool:
+        """True if the server is at a URL."""
+        return isinstance(self._place, Remote)
+
+    @property
+    def modern(self) -> bool:
+        """True if the connection is of 2026-07-28, where each request stands for itself and no server asks."""
+        return self.session.protocol_version in MODERN_PROTOCOL_VERSIONS
+
+    @property
+    def capabilities(self) -> types.ServerCapabilities:
+        """What the server says that it offers."""
+        return self.session.server_capabilities or types.ServerCapabilities()
+
+    def wants_headers(self, error: MCPError) -> bool:
+        """Return whether a server refused a call because some arguments must be headers, too (from 2026-07-28 on)."""
+        return self.remote and self.modern and error.code == types.HEADER_MISMATCH
+
+    @property
+    def failure(self) -> str | None:
+        """Why the opening of a connection over HTTP failed, if the network or a bare HTTP status says."""
+        return self._opening.refused or self._opening.said or self._opening.broken
+
+    @property
+    def last_words(self) -> str:
+        """What a child's process said last."""
+        return "" if self._child is None else self._child.last_words
+
+    def lose(self) -> None:
+        """Note that no new call may use the connection."""
+        self.lost = True
+        self._listen_anew.set()
+        self._on_lost()
+
+    def explains(self, error: MCPError) -> bool:
+        """Return whether `error` came of the loss; a server may answer with the same code."""
+        return self.lost and error.code == types.CONNECTION_CLOSED
+
+    async def ending(self) -> str:
+        """Return how a child's process ended, to be put after what happened; "" if there is none."""
+        return "" if self._child is None else f": it {await self._child.ending()}"
+
+    def kill(self) -> None:
+        """Kill a child's process at once; may be called from any thread."""
+        if self._child is not None:
+            self._child.kill()
+
+    # Requests.
+
+    async def send(self, request: types.ClientRequest, asker: Asker, errand: Errand) -> dict[str, Any]:
+        """Return what the server answered, as it came; `errand` tells what became of a request over HTTP."""
+        ERRAND.set(errand)
+        ASKER.set(asker)
+        self._askers[asker] = None
+        self._used.set()
+
+        async def told(progress: float, total: float | None, message: str | None) -> None:
+            said = {"progress": progress, "total": total, "message": message}
+            asker.tell("notifications/progress", {name: value for name, value in said.items() if value is not None})
+
+        try:
+            if self._child is not None and isinstance(request, types.CallToolRequest) and shortcut.suits(asker):
+                return await shortcut.call(self._child, self.session, request.params, asker)
+            answer = await self.session.send_request(
+                request, _AsItCame, progress_callback=told if asker.progress else None
+            )
+            await self._settle(asker)
+        finally:
+            del self._askers[asker]
+        return answer.root
+
+    async def set_level(self, asker: Asker) -> None:
+        """Have the server say as much as an asker wants to hear; versions without a handshake say it each time."""
+        if self.modern or asker.log_level in (None, self._level) or self.capabilities.logging is None:
+            return
+        level: Any = asker.log_level
+        self._level = level  # asked for once: no call waits again for a server that does not answer
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SET_LEVEL_S):
+                await self._try(types.SetLevelRequest(params=types.SetLevelRequestParams(level=level)))
+
+    async def list_tools(self) -> list[dict[str, Any]]:
+        """Return all pages of the server's tools; none of a server that has no such list."""
+        tools: list[dict[str, Any]] = []
+        cursors: set[str | None] = {None}
+        cursor: str | None = None
+        for _ in range(PAGES_MAX):
+            params = types.PaginatedRequestParams(cursor=cursor)
+            try:
+                page = await self.session.send_request(types.ListToolsRequest(params=params), _AsItCame)
+            except MCPError as error:
+                if error.code == types.METHOD_NOT_FOUND and self.capabilities.tools is None:
+                    return []
+                raise
+            tools += page.root["tools"]
+            cursor = page.root.get("nextCursor")
+            if cursor in cursors:  # the end, or a server that goes round in circles
+                return tools
+            cursors.add(cursor)
+        raise UpstreamError(f"its list of tools has more than {PAGES_MAX} pages")
+
+    async def learn_headers(self) -> None:
+        """Have the SDK's session read the list of tools, from which it learns what goes into headers."""
+        cursor: str | None = None
+        for _ in range(PAGES_MAX):
+            page = await self.session.list_tools(params=types.PaginatedRequestParams(cursor=cursor))
+            if not (cursor := page.next_cursor):
+                return
+
+    # What the server says of its own accord (a `Hears`).
+
+    async def asked(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the answer to a question of the server's, from whoever it is about."""
+        if self._manner.party and not self._used.is_set():  # many ask for the roots before the request is sent
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._used.wait(), _QUESTION_S)
+        asker = self._meant()
+        if asker is None or not asker.takes(method):
+            raise MCPError(types.INVALID_REQUEST, f"{QUESTIONS[method]} is not supported by the client of this request")
+        settled = asyncio.Event()
+        self._open[settled] = asker
+        try:
+            assert asker.way is not None
+            return await asker.way.ask(method, params)
+        except Unanswered as unanswered:
+            error = types.ErrorData.model_validate(unanswered.error)
+            raise MCPError.from_error_data(error) from unanswered
+        finally:
+            del self._open[settled]
+            settled.set()
+
+    async def _settle(self, asker: Asker) -> None:
+        """Let what was asked in the course of a request be answered: with the request, the way to its client ends."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_QUESTION_S):
+                for settled in [each for each, whose in self._open.items() if whose is asker]:
+                    await settled.wait()
+
+    def heard(self, method: str, params: Mapping[str, Any]) -> None:
+        """Take a notification: that something has changed, or one for whoever asked."""
+        if (event := event_from_wire(method, params)) is not None:
+            kind = method.split("/")[1] if method.endswith("list_changed") else "resource"
+            self._on_event(kind, getattr(event, "uri", ""))
+        elif method in ("notifications/message", "notifications/elicitation/complete"):
+            asker = self._meant()
+            if asker is not None:
+                asker.tell(method, params)
+
+    def _meant(self) -> Asker | None:
+        """Return whom the server means: whose request the SDK's context is of; on a pipe, the one client there is.
+
+        Of requests of several clients, a pipe does not tell which is meant.
+        """
+        if ASKER.get().way is not None:
+            return ASKER.get()
+        parties = {asker.party or str(id(asker)) for asker in self._askers}
+        return next(reversed(self._askers)) if len(parties) == 1 else None
+
+    def watch(self, uris: frozenset[str]) -> None:
+        """Hear of changes of these resources from now on, and of no others; best effort."""
+        if self._watched != uris:
+            self._watched = uris
+            self._subscribed.clear()
+            self._listen_anew.set()
+
+    async def watching(self) -> None:
+        """Wait until the server knows what is to be watched, but for no long."""
+        if not self.modern:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._subscribed.wait(), _SUBSCRIBE_S)
+
+    async def _try(self, request: types.ClientRequest) -> None:
+        with contextlib.suppress(MCPError, ValidationError):  # of a resource, say, that this server does not have
+            await self.session.send_request(request, types.EmptyResult)
+
+    async def _subscribe(self) -> None:
+        """Keep a server of the handshake eras subscribed to what is watched."""
+        told: frozenset[str] = frozenset()
+        while True:
+            await self._listen_anew.wait()
+            self._listen_anew.clear()
+            with contextlib.suppress(TimeoutError):
+                while told != (wanted := self._watched):
+                    for uri in told - wanted:
+                        async with asyncio.timeout(_SUBSCRIBE_S):
+                            await self._try(types.UnsubscribeRequest(params=types.UnsubscribeRequestParams(uri=uri)))
+                    for uri in wanted - told:
+                        async with asyncio.timeout(_SUBSCRIBE_S):
+                            await self._try(types.SubscribeRequest(params=types.SubscribeRequestParams(uri=uri)))
+                    told = wanted
+            told = self._watched  # a server that does not answer is not asked again
+            self._subscribed.set()
+
+    async def _listen(self) -> None:
+        """Have the server announce changes for as long as the connection lasts; older versions do so unasked."""
+        offers = self.capabilities
+        lists: dict[str, Any] = {
+            "tools_list_changed": bool(offers.tools and offers.tools.list_changed),
+            "prompts_list_changed": bool(offers.prompts and offers.prompts.list_changed),
+            "resources_list_changed": bool(offers.resources and offers.resources.list_changed),
+        }
+        if not self.modern:
+            if offers.resources is not None and offers.resources.subscribe:
+                await self._subscribe()
+            self._subscribed.set()
+            return
+        pause_s = _LISTEN_AGAIN_FIRST_S
+        while not self.lost:
+            self._listen_anew.clear()
+            watched = self._watched if offers.resources and offers.resources.subscribe else frozenset[str]()
+            if not any(lists.values()) and not watched:
+                await self._listen_anew.wait()
+                continue
+            with contextlib.suppress(MCPError, SubscriptionLost, TimeoutError):
+                async with listen(self.session, **lists, resource_subscriptions=sorted(watched)) as announcements:
+                    for kind in (name.split("_")[0] for name, wanted in lists.items() if wanted):
+                        self._on_event(kind, "")  # whatever changed before it was there
+                    pause_s = _LISTEN_AGAIN_FIRST_S
+                    if await _ends(announcements, self._listen_anew):
+                        continue
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LISTEN_AGAIN_MAX_S)
+
+    # The opening.
+
+    async def _negotiate(self) -> None:
+        if self._manner.handshake:
+            await self.session.initialize()
+        elif isinstance(self._place, InProcess):
+            await self.session.discover()
+        else:
+            await negotiate_auto(self.session)
+
+    async def _made(self, stack: AsyncExitStack) -> Dispatcher[Any]:
+        match self._place:
+            case InProcess(server=server) if self._manner.handshake:
+                streams = await stack.enter_async_context(_streams_to(server, self._state))
+            case InProcess(server=server):
+                return await stack.enter_async_context(_direct_to(server, self._state))
+            case Command():
+                assert self._child is not None
+                streams = await stack.enter_async_context(self._child)
+            case Remote(url=url, headers=headers):
+                http = await stack.enter_async_context(make_http_client(url, headers))
+                streams = await stack.enter_async_context(
+                    streamable_http_client(url, http_client=http, max_sse_event_size=BODY_BYTES_MAX)
+                )
+        return JSONRPCDispatcher(*streams)
+
+
+@asynccontextmanager
+async def _direct_to(server: Server[Any], state: Any) -> AsyncIterator[Dispatcher[Any]]:
+    """Call a server of this process directly, each request for itself (2026-07-28)."""
+    mine, its = create_direct_dispatcher_pair()  # the errors of its handlers come with their text
+
+    async def nothing(_context: Any, _method: str, _params: Mapping[str, Any] | None) -> None:
+        """Take no notification: this version has none to a server."""
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(its.run, modern_on_request(server, state), nothing)
+        try:
+            yield mine
+        finally:
+            its.close()
+            tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _streams_to(server: Server[Any], state: Any) -> AsyncIterator[Any]:
+    """Talk to a server of this process as over a pipe, with a handshake."""
+    async with create_client_server_memory_streams() as (mine, its), anyio.create_task_group() as tasks:
+
+        async def serve() -> None:
+            await serve_dual_era_loop(server, *its, lifespan_state=state)
+
+        tasks.start_soon(serve)
+        try:
+            yield mine
+        finally:
+            tasks.cancel_scope.cancel()
+
+
+async def _ends(announcements: Any, anew: asyncio.Event) -> bool:
+    """Wait until a stream of announcements ends; return True if it is to be asked for anew, for other things."""
+
+    async def drain() -> None:
+        async for _ in announcements:
+            pass  # each was heard on its way in
+
+    waits = [asyncio.create_task(drain()), asyncio.create_task(anew.wait())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        return anew.is_set()
+    finally:
+        for each in waits:
+            each.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+
+async def _cancel(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait([task])
