@@ -9,11 +9,11 @@ import json
 import logging
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import Any
 
 import anyio
 import msgspec
-from mcp import MCPError, types
+from mcp import types
 from mcp.server import Server, ServerRequestContext
 from mcp.server.runner import modern_error_data
 from mcp.server.session import ServerSession
@@ -22,19 +22,15 @@ from mcp.shared.exceptions import NoBackChannelError
 from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS
 from mcp.shared.message import ServerMessageMetadata
 from mcp.shared.transport_context import TransportContext
-from mcp.types import methods
-from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from semel.gateway.doors.lingering import Gone, Lingering, Lookout
 from semel.gateway.doors.plaincall import BODY_BYTES_MAX, METHOD, VERSION, PlainCall, Recognizer
-from semel.gateway.plainresult import is_plain
 from semel.gateway.tracing import traced
+from semel.gateway.wireform import on_the_wire
 
 _log = logging.getLogger(__name__)
-
-_PROTOCOL = "io.modelcontextprotocol/"
 
 
 class FastPath:
@@ -81,7 +77,7 @@ class FastPath:
         assert entry is not None
         try:
             params = entry.params_type.model_validate(call.params, by_name=False)
-            result = _on_the_wire(await entry.handler(_context(call, request), params), self._stamp)
+            result = on_the_wire(await entry.handler(_context(call, request), params), self._stamp)
         except Exception as error:
             told = types.JSONRPCError(jsonrpc="2.0", id=call.id, error=modern_error_data(error))
             status = ERROR_CODE_HTTP_STATUS.get(told.error.code, 200)
@@ -140,49 +136,6 @@ def _context(call: PlainCall, request: Request) -> ServerRequestContext[Any, Any
         meta=meta,
         request=request,
     )
-
-
-def _on_the_wire(result: Any, stamp: dict[str, Any]) -> dict[str, Any]:
-    """Return what the handler gave as the SDK puts it on the wire: fields that the version does not know are dropped.
-
-    Raises:
-        MCPError: it is no result.
-    """
-    shaped = result if _is_on_the_wire(result) else _sieved(result)
-    said = shaped.get("_meta")
-    if said is None:
-        said = {}
-    if not isinstance(said, dict) or said.get(types.SERVER_INFO_META_KEY) is not None:
-        return shaped
-    return {**shaped, "_meta": {**said, types.SERVER_INFO_META_KEY: stamp}}
-
-
-def _is_on_the_wire(result: Any) -> TypeGuard[dict[str, Any]]:
-    """Return whether the SDK's serializer would leave a result as it is."""
-    return (
-        is_plain(result)
-        and "resultType" in result
-        and not any(value is None or name.startswith(_PROTOCOL) for name, value in result.get("_meta", {}).items())
-    )
-
-
-def _sieved(result: Any) -> dict[str, Any]:
-    """Return a result as the SDK's own serializer shapes it."""
-    if isinstance(result, types.ErrorData):
-        raise MCPError.from_error_data(result)
-    dumped: dict[str, Any]
-    if isinstance(result, BaseModel):
-        dumped = result.model_dump(by_alias=True, mode="json", exclude_none=True)
-    else:
-        dumped = dict(result)
-    kind = dumped.get("resultType")
-    if not isinstance(kind, str) or kind in types.CORE_RESULT_TYPES:
-        try:
-            dumped = methods.serialize_server_result(METHOD, VERSION, dumped)
-        except ValidationError:
-            _log.exception("the handler of %s gave what is no result", METHOD)
-            raise MCPError(types.INTERNAL_ERROR, "Handler returned an invalid result") from None
-    return dumped if dumped.get("resultType") is not None else {**dumped, "resultType": "complete"}
 
 
 def _encoded(message: dict[str, Any]) -> bytes:

@@ -26,14 +26,17 @@ from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp.shared.memory import create_client_server_memory_streams
 from mcp.shared.subscriptions import event_from_wire
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic import RootModel, ValidationError
+from pydantic import ValidationError
 
 from semel.errors import UpstreamError
 from semel.gateway.asker import ASKER, NOBODY, QUESTIONS, Asker
-from semel.gateway.upstreams import shortcut
 from semel.gateway.upstreams.child import Child
 from semel.gateway.upstreams.courier import BODY_BYTES_MAX, ERRAND, Errand, make_http_client
+from semel.gateway.upstreams.plainrequest import INFO, is_plain_request
+from semel.gateway.upstreams.requests import REQUESTS, AsItCame
 from semel.gateway.upstreams.servers import Command, InProcess, Place, Remote
+from semel.gateway.upstreams.shortcut import Shortcut
+from semel.gateway.upstreams.straight import Straight
 from semel.gateway.upstreams.wire import Wire
 from semel.node.asides import Unanswered
 
@@ -54,11 +57,7 @@ _QUESTION_S = 5.0
 """How long a question that comes as soon as a server is connected waits for the request that it was connected for, and
 how long an answer waits for a question that the server asked before it."""
 
-_INFO = types.Implementation.model_validate(shortcut.INFO)
-
-
-class _AsItCame(RootModel[dict[str, Any]]):
-    """A result as the server gave it: the SDK checks its form, and fields that it does not know are kept."""
+_INFO = types.Implementation.model_validate(INFO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +112,8 @@ class Connection:
         self._open: dict[asyncio.Event, Asker] = {}
         """Questions that are being asked, each set when it is settled, and of whom."""
         self._child = Child(name, place, self.lose) if isinstance(place, Command) else None
+        self._short: Shortcut | Straight | None = None
+        """The way of plain calls, where there is a shorter one than the session's."""
 
     async def __aenter__(self) -> Self:
         """Open the connection, with the handshake; what may go wrong is as manifold as servers are."""
@@ -122,6 +123,7 @@ class Connection:
             wire = Wire(await self._made(stack), self, msgspec.json.decode(self._manner.capabilities))
             self.session = await stack.enter_async_context(ClientSession(dispatcher=wire, client_info=_INFO))
             await self._negotiate()
+            self._short = self._short_way()
             self._opening = Errand()  # what the probing of versions met is of no more interest
             ERRAND.set(self._opening)
             listening = asyncio.create_task(self._listen(), name="announcements")
@@ -184,8 +186,11 @@ class Connection:
 
     # Requests.
 
-    async def send(self, request: types.ClientRequest, asker: Asker, errand: Errand) -> dict[str, Any]:
-        """Return what the server answered, as it came; `errand` tells what became of a request over HTTP."""
+    async def send(self, method: str, params: Mapping[str, Any], asker: Asker, errand: Errand) -> dict[str, Any]:
+        """Return what the server answered to one of `REQUESTS`, as it came.
+
+        `errand` tells what became of a request over HTTP.
+        """
         ERRAND.set(errand)
         ASKER.set(asker)
         self._askers[asker] = None
@@ -196,10 +201,11 @@ class Connection:
             asker.tell("notifications/progress", {name: value for name, value in said.items() if value is not None})
 
         try:
-            if self._child is not None and isinstance(request, types.CallToolRequest) and shortcut.suits(asker):
-                return await shortcut.call(self._child, self.session, request.params, asker)
+            if self._short is not None and is_plain_request(method, params, asker):
+                return await self._short.call(params, asker)
+            kind, form = REQUESTS[method]
             answer = await self.session.send_request(
-                request, _AsItCame, progress_callback=told if asker.progress else None
+                kind(params=form.model_validate(params)), AsItCame, progress_callback=told if asker.progress else None
             )
             await self._settle(asker)
         finally:
@@ -224,7 +230,7 @@ class Connection:
         for _ in range(PAGES_MAX):
             params = types.PaginatedRequestParams(cursor=cursor)
             try:
-                page = await self.session.send_request(types.ListToolsRequest(params=params), _AsItCame)
+                page = await self.session.send_request(types.ListToolsRequest(params=params), AsItCame)
             except MCPError as error:
                 if error.code == types.METHOD_NOT_FOUND and self.capabilities.tools is None:
                     return []
@@ -367,6 +373,13 @@ class Connection:
             await self.session.discover()
         else:
             await negotiate_auto(self.session)
+
+    def _short_way(self) -> Shortcut | Straight | None:
+        if self._child is not None:
+            return Shortcut(self._child, self.session)
+        if isinstance(self._place, InProcess) and not self._manner.handshake:
+            return Straight(self._place.server, self._state, self.heard)
+        return None
 
     async def _made(self, stack: AsyncExitStack) -> Dispatcher[Any]:
         match self._place:

@@ -43,17 +43,6 @@ _LAST_ANSWERS_S = 5.0
 _READS_MAX = 3
 """How often something is read again whose connection broke: it changes nothing."""
 
-REQUESTS: Mapping[str, tuple[type[Any], type[Any]]] = {
-    "tools/call": (types.CallToolRequest, types.CallToolRequestParams),
-    "resources/list": (types.ListResourcesRequest, types.PaginatedRequestParams),
-    "resources/templates/list": (types.ListResourceTemplatesRequest, types.PaginatedRequestParams),
-    "resources/read": (types.ReadResourceRequest, types.ReadResourceRequestParams),
-    "prompts/list": (types.ListPromptsRequest, types.PaginatedRequestParams),
-    "prompts/get": (types.GetPromptRequest, types.GetPromptRequestParams),
-    "completion/complete": (types.CompleteRequest, types.CompleteRequestParams),
-}
-"""What is asked of a server, by its method: the SDK's request, and its parameters."""
-
 
 class ConnectionGone(Exception):
     """The server went away in the middle of a call: nobody can know whether the tool acted."""
@@ -152,7 +141,7 @@ class Upstream:
     async def request(self, method: str, params: Mapping[str, Any], asker: Asker, start: Start) -> dict[str, Any]:
         """Return a result as the server gave it, waiting first while the server cannot be reached.
 
-        `params` are those of one of `REQUESTS`; what the server says and asks meanwhile goes to `asker`.
+        `params` are those of one of `requests.REQUESTS`; what the server says and asks meanwhile goes to `asker`.
 
         Raises:
             MCPError: the server answered with a protocol error.
@@ -160,12 +149,10 @@ class Upstream:
             ConnectionGone: it went away meanwhile.
             Dismissed: it is not served any more, and was not reached.
         """
-        kind, form = REQUESTS[method]
-        request = kind(params=form.model_validate(params))
         self._calls += 1
         self._idle.clear()
         try:
-            return await self._insist(request, asker, start)
+            return await self._insist(method, params, asker, start)
         finally:
             self._calls -= 1
             if not self._calls:
@@ -215,7 +202,7 @@ class Upstream:
                 for each in waits:
                     each.cancel()
 
-    async def _insist(self, request: types.ClientRequest, asker: Asker, start: Start) -> dict[str, Any]:
+    async def _insist(self, method: str, params: Mapping[str, Any], asker: Asker, start: Start) -> dict[str, Any]:
         """Send a request until it has reached the server, and no further."""
         pause_s = _RESTART_FIRST_S
         learnt = False
@@ -226,7 +213,7 @@ class Upstream:
                 async with self._connected(asker) as connection:
                     start.begin()
                     try:
-                        result = await connection.send(request, asker, errand)
+                        result = await connection.send(method, params, asker, errand)
                         self._clear()
                         return result
                     except MCPError as error:
