@@ -109,10 +109,26 @@ async def two_ways(patch: pytest.MonkeyPatch, make: Callable[[], FakeBackend]) -
     patch.setattr("semel.gateway.doors.asked.secrets.token_hex", lambda _=None: "made")
     fast, slow = make(), make()
     short = Way(make_app(make_server(fast), fast.readiness), fast)
-    patch.setattr(semel.gateway.doors.http, "FastPath", lambda app, server: app)
+    patch.setattr(semel.gateway.doors.http, "FastPath", lambda app, _server, **_: app)
     long = Way(make_app(make_server(slow), slow.readiness), slow)
-    async with short.app.router.lifespan_context(short.app), long.app.router.lifespan_context(long.app):
+    async with running(short.app), running(long.app):
         yield short, long
+
+
+@asynccontextmanager
+async def running(app: Any) -> AsyncIterator[None]:
+    """Start an ASGI app, and let it end."""
+    orders: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    life = asyncio.create_task(app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, orders.get, told.put))
+    orders.put_nowait({"type": "lifespan.startup"})
+    assert (await told.get())["type"] == "lifespan.startup.complete"
+    try:
+        yield
+    finally:
+        orders.put_nowait({"type": "lifespan.shutdown"})
+        assert (await told.get())["type"] == "lifespan.shutdown.complete"
+        await life
 
 
 @pytest.fixture
@@ -347,7 +363,7 @@ async def test_a_call_that_takes_long_gets_pings_and_then_its_answer(
     monkeypatch.setattr(lingering, "PING_S", 0.1)
     monkeypatch.setattr(sdk, "_SSE_PING_INTERVAL", 0.1)
     if not short:
-        monkeypatch.setattr(semel.gateway.doors.http, "FastPath", lambda app, server: app)
+        monkeypatch.setattr(semel.gateway.doors.http, "FastPath", lambda app, _server, **_: app)
     backend = FakeBackend(shown=TOOLS, held=asyncio.Event())
     async with connected(backend) as (reader, writer):
         writer.write(over_the_wire(requests(SEED, 1)[0]))

@@ -74,17 +74,14 @@ class _Proposal:
     sent_s: float
     calls: Mapping[CallId, None]
     """The calls that would begin with it, in order."""
+    intents: int
+    """How many tools would start with it."""
     committed: bool = False
 
     @property
     def last(self) -> int:
         """The position of its last entry, if it is committed."""
         return self.after + len(self.entries)
-
-    @property
-    def intents(self) -> int:
-        """How many tools would start with it."""
-        return sum(isinstance(entry, Intent) for entry in self.entries)
 
 
 class Decider:
@@ -293,7 +290,8 @@ class Decider:
         if proposal is None and self.live and self.ledger.position >= self._fence:
             entries = self._batch(now)
             if entries:
-                self._proposal = _Proposal(self.ledger.position, entries, now.s, _beginning(entries))
+                intents = sum(isinstance(entry, Intent) for entry in entries)
+                self._proposal = _Proposal(self.ledger.position, entries, now.s, _beginning(entries), intents)
                 self._out.append(Append(self.ledger.position, entries))
 
     def _batch(self, now: Now) -> tuple[Entry, ...]:
@@ -344,7 +342,7 @@ class Decider:
 
     def _ask_hooks(self, now: Now) -> None:
         """Ask after unattended once calls whose executor is gone, when a late outcome has had its time."""
-        if self.draining or now.s - self._leads_since_s < self.limits.grace_s:
+        if not self._unattended or self.draining or now.s - self._leads_since_s < self.limits.grace_s:
             return
         for record in self._owed(once=True):
             if self._presence.gone(record.executor, now.s):

@@ -8,9 +8,10 @@ but that a message has a method and parameters.
 import asyncio
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, Protocol
 
 import msgspec
@@ -202,18 +203,9 @@ class Asides:
 
     # Who waits.
 
-    @contextmanager
-    def waiting(self, call: CallId, party: Party) -> Iterator[None]:
-        """Let somebody hear of a call for as long as they wait for it; what is still asked, they are asked at once."""
-        aside = self._calls.setdefault(call, _Aside())
-        aside.parties.append(party)
-        for question in list(aside.questions.values()):
-            party.asked(question)
-        try:
-            yield
-        finally:
-            aside.parties.remove(party)
-            self._tidy(call, aside)
+    def waiting(self, call: CallId, party: Party) -> "_Waiting":
+        """Let somebody hear of a call as long as the context is open; what is still asked, they are asked at once."""
+        return _Waiting(self, call, party)
 
     def answer(
         self,
@@ -385,6 +377,27 @@ class Asides:
         if len(self._calls) > QUESTIONS_MAX:
             for call in [call for call, aside in self._calls.items() if not aside.parties][: QUESTIONS_MAX // 8]:
                 del self._calls[call]
+
+
+class _Waiting:
+    """Somebody who waits for a call; written out, since every call has one."""
+
+    def __init__(self, hub: Asides, call: CallId, party: Party) -> None:
+        self._hub = hub
+        self._call = call
+        self._party = party
+
+    def __enter__(self) -> None:
+        self._aside = self._hub._calls.setdefault(self._call, _Aside())
+        self._aside.parties.append(self._party)
+        for question in list(self._aside.questions.values()):
+            self._party.asked(question)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._aside.parties.remove(self._party)
+        self._hub._tidy(self._call, self._aside)
 
 
 def _asked(question: Question) -> Asked:

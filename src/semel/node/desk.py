@@ -2,8 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import Any
 
 from semel.core.call import Call, CallId, NodeId, check_key, digest_of, encode_arguments
@@ -60,9 +59,8 @@ class Desk:
             )
         return call
 
-    @contextmanager
-    def ticket(self, call: Call) -> Iterator[tuple[int, asyncio.Future[Reply]]]:
-        """Let a client wait for the answer to its request: a number for it, and what will be its answer.
+    def ticket(self, call: Call) -> "_Ticket":
+        """Let a client wait for the answer to its request, in a context: a number for it, and what will be its answer.
 
         Raises:
             Busy: the arguments of those who wait are as many bytes as may be held.
@@ -73,15 +71,7 @@ class Desk:
                 f"{self._me.name} holds {self._held_bytes:,} bytes of arguments of unanswered calls, about as many as "
                 "it may: try again in a moment. This request ran nothing; retrying with the same key is safe"
             )
-        number = self._requests
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = future
-        self._held_bytes += size_bytes
-        try:
-            yield number, future
-        finally:
-            self._held_bytes -= size_bytes
-            del self._waiting[number]
+        return _Ticket(self, self._requests, size_bytes)
 
     def answer(self, ticket: int, reply: Reply) -> None:
         """Hand an answer to a client, if it still waits."""
@@ -99,3 +89,24 @@ class Desk:
         """Tell every client that waits why it gets no answer."""
         for ticket in list(self._waiting):
             self.refuse(ticket, error)
+
+
+class _Ticket:
+    """One client that waits, for as long as the context is open; written out, since every call has one."""
+
+    def __init__(self, desk: Desk, number: int, size_bytes: int) -> None:
+        self._desk = desk
+        self._number = number
+        self._size_bytes = size_bytes
+
+    def __enter__(self) -> "tuple[int, asyncio.Future[Reply]]":
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._desk._waiting[self._number] = future
+        self._desk._held_bytes += self._size_bytes
+        return self._number, future
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._desk._held_bytes -= self._size_bytes
+        del self._desk._waiting[self._number]

@@ -8,9 +8,9 @@ One process writes it; audit queries read it through connections of their own.
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -67,6 +67,10 @@ ON CONFLICT (execution_id) DO UPDATE SET intents = excluded.intents, position = 
     reconciled = excluded.reconciled
 """
 
+_FIND = f"SELECT {COLUMNS} FROM calls WHERE caller = ? AND key = ? AND round = ?"
+
+_ABSENT_MAX = 4096
+"""So many calls that are not there are remembered as such."""
 
 _LATER_OPEN_OR_YOUNG = """
 SELECT 1 FROM calls AS later WHERE later.caller = calls.caller AND later.key = calls.key AND later.round > calls.round
@@ -90,6 +94,25 @@ def digest_of_entry(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+class _Guard:
+    """A context in which what SQLite finds wrong is told as a ReplicaError; made once, for it is entered often."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, sqlite3.DatabaseError):
+            raise ReplicaError(
+                f"this node's replica {self._path} cannot be used: {error}. Nothing is lost: mend the disk, or "
+                "move the replica away, and it is made anew from the log or a peer's; then start the node again"
+            ) from error
+
+
 class Replica:
     """An archive on disk. Use it from one thread; `commit` makes all that was kept since one step."""
 
@@ -100,7 +123,10 @@ class Replica:
             ReplicaError: it is damaged, foreign or newer, or cannot be written.
         """
         self.path = path
-        with self._guard():
+        self._guard = _Guard(path)
+        self._absent: set[CallId] = set()
+        """Calls that were looked for in vain, and have not been kept since."""
+        with self._guard:
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._prepare()
 
@@ -121,25 +147,15 @@ class Replica:
             connection.executescript(f"BEGIN; {_SCHEMA} {header} COMMIT;")
         connection.execute("BEGIN")
 
-    @contextmanager
-    def _guard(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            raise ReplicaError(
-                f"this node's replica {self.path} cannot be used: {error}. Nothing is lost: mend the disk, or "
-                "move the replica away, and it is made anew from the log or a peer's; then start the node again"
-            ) from error
-
     def totals(self) -> Totals | None:
         """Return the totals of the last commit, or None if there was none."""
-        with self._guard():
+        with self._guard:
             row = self._connection.execute("SELECT totals FROM state").fetchone()
         return msgspec.json.decode(row[0], type=Totals) if row else None
 
     def last_entry(self) -> str:
         """Return the digest of the last entry that was folded at the last commit; "" if there was none."""
-        with self._guard():
+        with self._guard:
             row = self._connection.execute("SELECT last_entry FROM state").fetchone()
         return row[0] if row else ""
 
@@ -148,7 +164,7 @@ class Replica:
 
         `last_entry` is the digest of the entry at `totals.position`.
         """
-        with self._guard():
+        with self._guard:
             encoded = msgspec.json.encode(totals).decode()
             self._connection.execute("INSERT OR REPLACE INTO state VALUES (1, ?, ?)", (encoded, last_entry))
             self._connection.execute("COMMIT")
@@ -171,7 +187,8 @@ class Replica:
 
         The totals of the snapshot are the last commit from now on.
         """
-        with self._guard():
+        with self._guard:
+            self._absent.clear()
             self._connection.execute("ROLLBACK")
             with closing(sqlite3.connect(snapshot)) as source:
                 source.backup(self._connection)
@@ -185,14 +202,21 @@ class Replica:
 
     def find(self, call: CallId) -> Record | None:
         """Return the record of a call, if it is remembered."""
-        query = f"SELECT {COLUMNS} FROM calls WHERE caller = ? AND key = ? AND round = ?"
-        with self._guard():
-            row = self._connection.execute(query, (call.caller, call.key, call.round)).fetchone()
-        return record_of(row) if row else None
+        if call in self._absent:  # a new call is looked for as it comes, and once more as it begins
+            return None
+        with self._guard:
+            row = self._connection.execute(_FIND, (call.caller, call.key, call.round)).fetchone()
+        if row:
+            return record_of(row)
+        if len(self._absent) >= _ABSENT_MAX:
+            self._absent.clear()
+        self._absent.add(call)
+        return None
 
     def keep(self, record: Record) -> None:
         """Remember a record in place of an earlier one of the same call."""
-        with self._guard():
+        self._absent.discard(record.id)
+        with self._guard:
             self._connection.execute(_KEEP, _row_of(record))
 
     def keep_evidence(self, position: int, outcome: Outcome) -> None:
@@ -205,7 +229,7 @@ class Replica:
             str(outcome.executor),
             outcome.at_ms,
         )
-        with self._guard():
+        with self._guard:
             self._connection.execute("INSERT OR REPLACE INTO evidence VALUES (?,?,?,?,?,?)", row)
 
     def forget(self, results_before_ms: int, keys_before_ms: int) -> None:
@@ -214,7 +238,7 @@ class Replica:
         A call ended when its last round did.
         """
         ended = f"outcome NOT IN ('running', 'in_doubt') AND NOT EXISTS ({_LATER_OPEN_OR_YOUNG})"
-        with self._guard():
+        with self._guard:
             before_ms = max(results_before_ms, keys_before_ms)
             self._connection.execute(
                 "UPDATE calls SET arguments = 'null', meta = '{}', answers = NULL, result = NULL, forgotten = 1 "
@@ -229,7 +253,7 @@ class Replica:
     def open_records(self) -> list[Record]:
         """Return the records of all calls without an outcome."""
         query = f"SELECT {COLUMNS} FROM calls WHERE outcome <> 'ok' AND outcome IN ('running', 'in_doubt')"
-        with self._guard():
+        with self._guard:
             return [record_of(row) for row in self._connection.execute(query)]
 
 
@@ -249,7 +273,7 @@ def _row_of(record: Record) -> tuple[Any, ...]:
         record.effect.value,
         record.timeout_s,
         record.lane,
-        json.dumps(record.intents),
+        msgspec.json.encode(record.intents).decode(),
         record.position,
         record.term,
         record.attempt,

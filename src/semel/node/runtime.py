@@ -262,10 +262,8 @@ class Runtime:
         call = self._desk.call_of(tool, dict(arguments), key, caller, client, details or Details())
         if self.failed.done():
             raise self.failed.result()
-        with contextlib.ExitStack() as stack:
-            ticket, answer = stack.enter_context(self._desk.ticket(call))
-            if party is not None:
-                stack.enter_context(self.asides.waiting(call.id, party))
+        heard = contextlib.nullcontext() if party is None else self.asides.waiting(call.id, party)
+        with self._desk.ticket(call) as (ticket, answer), heard:
             self._step(Submitted(ticket, call, self._spec(call, arguments), keyed=key is not None and not made))
             if self._parting is not None:
                 self._desk.refuse(ticket, self._parting)  # unless it was answered at once

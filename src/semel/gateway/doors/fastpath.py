@@ -8,7 +8,7 @@ objects and validate some of them thrice, for a request that wants nothing but a
 import json
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import anyio
@@ -36,8 +36,11 @@ _log = logging.getLogger(__name__)
 class FastPath:
     """Answers plain calls at `path` by the handler of `server`, and passes on all other requests."""
 
-    def __init__(self, app: ASGIApp, server: Server[Any], path: str = "/mcp") -> None:
+    def __init__(
+        self, app: ASGIApp, server: Server[Any], *, path: str = "/mcp", leaving: Callable[[], bool] = lambda: False
+    ) -> None:
         self._app = app
+        self._leaving = leaving
         self._path = path
         self._server = server
         self._stamp = server.server_info_stamp
@@ -60,7 +63,7 @@ class FastPath:
                 status, answer = await self._answer(call, Request(scope, receive))
         except Gone:
             return  # the call itself goes on: it is the node's
-        await _write(status, answer, send, streams=lingering.streams)
+        await _write(status, answer, send, streams=lingering.streams, last=self._leaving())
 
     def _concerns(self, scope: Scope) -> bool:
         return (
@@ -145,12 +148,14 @@ def _encoded(message: dict[str, Any]) -> bytes:
         return json.dumps(message, separators=(",", ":")).encode()
 
 
-async def _write(status: int, answer: bytes, send: Send, *, streams: bool) -> None:
-    """Send an answer: as JSON, or as the last event of a stream that has begun."""
+async def _write(status: int, answer: bytes, send: Send, *, streams: bool, last: bool) -> None:
+    """Send an answer: as JSON, or as the last event of a stream that has begun; `last` ends its connection."""
     if streams:
         await send({"type": "http.response.body", "body": b"event: message\r\ndata: %s\r\n\r\n" % answer})
         return
     headers = [(b"content-length", b"%d" % len(answer)), (b"content-type", b"application/json")]
+    if last:
+        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": answer})
 

@@ -8,7 +8,6 @@ import ipaddress
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
@@ -36,8 +35,13 @@ class KnownHosts:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        refusal = self._refusal(headers.get("host", ""), headers.get("origin"))
+        host, origin = "", None
+        for name, value in reversed(scope["headers"]):  # the first of its name counts
+            if name == b"host":
+                host = value.decode("latin-1")
+            elif name == b"origin":
+                origin = value.decode("latin-1")
+        refusal = self._refusal(host, origin)
         if refusal is None:
             await self._app(scope, receive, send)
         else:

@@ -47,7 +47,7 @@ def make_app(
     routes: Sequence[BaseRoute] = (),
     hosts: Collection[str] = (),
     sessions: Sessions | None = None,
-) -> Starlette:
+) -> ASGIApp:
     """Return the ASGI app of a node: /mcp, /healthz, /readyz and `routes`.
 
     It answers to the loopback names, to IP addresses, to this machine's name, and to `hosts`. While it is `leaving`,
@@ -72,20 +72,18 @@ def make_app(
             return JSONResponse({"status": "ready"})
         return JSONResponse({"status": "not ready", "reason": reason}, status_code=503)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/mcp", front),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             *routes,
         ],
-        middleware=[
-            Middleware(_LastAnswers, leaving=leaving),
-            Middleware(KnownHosts, names=[*hosts, socket.gethostname()]),
-            Middleware(FastPath, server=server),  # the last, so that nothing is passed by that would keep a request out
-        ],
+        middleware=[Middleware(_LastAnswers, leaving=leaving)],
         lifespan=running,
     )
+    # The fast path comes after what keeps requests out, and before all that a plain call does not need.
+    return KnownHosts(FastPath(app, server, leaving=leaving), [*hosts, socket.gethostname()])
 
 
 class _LastAnswers:

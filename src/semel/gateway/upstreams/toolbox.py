@@ -62,8 +62,9 @@ class _Run:
     def __init__(self) -> None:
         self._first = threading.Lock()  # taken once, by whoever is first
         self.scope = anyio.CancelScope()
-        self.unwanted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done, in the node's loop, once whoever asked for the call wants it to stop."""
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done, in the node's loop, once the run has ended, is not wanted any more, or has had its time."""
+        self.unwanted = False
 
     def begin(self) -> None:
         """Begin the run, unless its time is over; in the tools' loop."""
@@ -73,6 +74,11 @@ class _Run:
     def withdraw(self) -> None:
         """Take the beginning back: nothing has reached the tool; in the tools' loop."""
         self._first.release()
+
+    def let_go(self, _: object = None) -> None:
+        """Let whoever waits for the run go on; in the node's loop."""
+        if not self.over.done():
+            self.over.set_result(None)
 
     def end(self) -> bool:
         """Return whether the run had begun; if not, it never will. In the node's loop."""
@@ -192,18 +198,20 @@ class McpToolbox:
             return _cancelled(attempt.call.tool, began=False)
         run = self._runs[attempt.call.id] = _Run()
         work = self._thread.submit(self._perform(attempt, run, aside))
-        waits: list[asyncio.Future[Any]] = [work, run.unwanted]
+        work.add_done_callback(run.let_go)
+        timer = asyncio.get_running_loop().call_later(attempt.timeout_s, run.let_go)
         try:
-            await asyncio.wait(waits, timeout=attempt.timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            await run.over
             if work.done():
                 return work.result()
         finally:
+            timer.cancel()
             began = run.end()
             if not work.done():
                 self._thread.call_soon(run.stop)
             if self._runs.get(attempt.call.id) is run:
                 del self._runs[attempt.call.id]
-        if run.unwanted.done():
+        if run.unwanted:
             return _cancelled(attempt.call.tool, began=began)
         tool, limit = attempt.call.tool, f"{attempt.timeout_s:g} s"
         if not began:
@@ -224,8 +232,9 @@ class McpToolbox:
             self._unwanted[call] = now_s
             while len(self._unwanted) > _UNWANTED_MAX or now_s - next(iter(self._unwanted.values())) > _UNWANTED_S:
                 self._unwanted.popitem(last=False)
-        elif not run.unwanted.done():
-            run.unwanted.set_result(None)
+        else:
+            run.unwanted = True
+            run.let_go()
 
     async def reconcile(self, attempt: Attempt) -> Done | Unknown:
         """Ask the tool's reconcile hook whether the tool acted; never raises for what the hook does."""

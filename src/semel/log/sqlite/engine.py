@@ -91,9 +91,9 @@ class SqliteLog:
     async def append(self, after: int, entries: Sequence[bytes]) -> int:
         """Commit `entries` after the position `after`; return the last position written, once it is on disk."""
         check_proposal(after, entries)
-        last, seen = await self._run(self._writing, self._append, after, entries)
-        self._remember(after, entries, seen)
-        self._watch.wake()
+        with self._watch.writing():
+            last, seen = await self._run(self._writing, self._append, after, entries)
+            self._remember(after, entries, seen)
         if self._appender.checkpoint_due and not self._closed:
             # After the answer, not before it: the caller need not wait for what it does not need.
             self._writing.submit(self._appender.checkpoint)
@@ -155,8 +155,8 @@ class SqliteLog:
     async def begin_after(self, first: bytes, after: int, entry: bytes) -> None:
         """Make an empty log go on with `entry` after the position `after`."""
         check_beginning(after)
-        await self._run(self._writing, self._appender.begin_after, first, after, entry)
-        self._watch.wake()
+        with self._watch.writing():
+            await self._run(self._writing, self._appender.begin_after, first, after, entry)
 
     async def pulse(self, node: str, beat: bytes) -> None:
         """Show `beat` as the newest sign of life of `node`; it may be lost."""

@@ -7,6 +7,8 @@ often just after something happened, and less often as it grows quiet.
 import asyncio
 import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from semel.errors import LogError
@@ -29,6 +31,7 @@ class Watch:
         self._waiting: dict[asyncio.Future[None], Version] = {}
         self._timer: asyncio.Handle | None = None
         self._pause_s = _PAUSE_MIN_S
+        self._writing = 0
 
     def version(self) -> Version:
         """Return the version of the file, which every commit by any process changes."""
@@ -52,7 +55,7 @@ class Watch:
         return row[0]
 
     async def changed(self, seen: Version) -> None:
-        """Return as soon as the version is no longer `seen`, or `wake` is called."""
+        """Return as soon as the version is no longer `seen`, or this process has written."""
         loop = asyncio.get_running_loop()
         change = loop.create_future()
         self._waiting[change] = seen
@@ -63,14 +66,26 @@ class Watch:
         finally:
             self._waiting.pop(change, None)
 
-    def wake(self) -> None:
-        """Let everybody who waits look at once: this process has written."""
-        self._release(list(self._waiting))
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Look for nothing while this process writes, and then at once: what it wrote is no sign of others' activity.
+
+        A commit would be seen before its own process has heard of it, and be read for nothing.
+        """
+        self._writing += 1
+        try:
+            yield
+        finally:
+            self._writing -= 1
+            self._release(list(self._waiting))
 
     def _look(self) -> None:
         self._timer = None
-        version = self.version()
-        self._release([change for change, seen in self._waiting.items() if seen != version])
+        if not self._writing:
+            version = self.version()
+            if changes := [change for change, seen in self._waiting.items() if seen != version]:
+                self._release(changes)
+                self._pause_s = _PAUSE_MIN_S
         if self._waiting:
             self._timer = asyncio.get_running_loop().call_later(self._pause_s, self._look)
             self._pause_s = min(self._pause_s * _PAUSE_GROWTH, _PAUSE_MAX_S)
@@ -80,7 +95,6 @@ class Watch:
             del self._waiting[change]
             if not change.done():
                 change.set_result(None)
-            self._pause_s = _PAUSE_MIN_S
 
     def close(self, reason: LogError) -> None:
         """Close the connection; whoever waits gets `reason` raised."""
