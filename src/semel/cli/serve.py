@@ -116,14 +116,17 @@ def serve(log_level: str, **options: Any) -> None:
 
 
 def _begin(options: Options) -> None:
-    from semel.gateway.doors.stdio import claim_stdio  # all here, for the SDK takes most of a second to import
+    import uvloop  # all here, for the SDK takes most of a second to import
+
+    from semel.gateway.doors.stdio import claim_stdio
     from semel.gateway.upstreams.target import load_target
     from semel.serving import default_log
 
     with claim_stdio() if options.stdio else contextlib.nullcontext() as wire:
         # Before there is a loop that takes the signals: an import that hangs can be interrupted.
         target = load_target(options.target)
-        asyncio.run(_serve(replace(options, log=options.log or default_log(options.target)), target, wire))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(replace(options, log=options.log or default_log(options.target)), target, wire))
 
 
 def configure_logging(level: str) -> None:
