@@ -302,6 +302,15 @@ async def test_through_semel_connect_a_node_may_die_while_its_client_thinks(clus
     assert listener.asked == ["Who is number 0?", "Who is number 1?"]
 
 
+async def test_a_program_is_asked_by_its_client_and_goes_on_under_its_name(cluster: Cluster) -> None:
+    urls = [cluster.follower.url, cluster.leader.url]
+    async with semel.connect(urls, caller="ann", capabilities={"elicitation": {}}) as client:
+        asked = await client.request("prompts/get", MEET)
+        assert InquiryTicket.read(asked["requestState"]).caller == "ann"
+        result = await client.request("prompts/get", {**MEET, **replying(asked, "ann", [])})
+    assert result["messages"][0]["content"]["text"] == "hello ann in run 1"
+
+
 # Who has no right to it, and what is no answer.
 
 
