@@ -1,10 +1,12 @@
 """An MCP server that talks back: progress, log lines, questions, resources that change, prompts, completion.
 
 `python talking_server.py` serves it on stdio in both eras; with `old`, in the handshake eras alone; with a port, over
-HTTP. In 2026-07-28 its questions are results, in the older versions they are asked in the middle of a call.
+HTTP. In 2026-07-28 its questions are results, in the older versions they are asked in the middle of a request.
 """
 
 import asyncio
+import itertools
+import secrets
 import sys
 import warnings
 from pathlib import Path
@@ -28,6 +30,7 @@ NAME = types.ElicitRequest(
         message="Who are you?", requested_schema={"type": "object", "properties": {"name": {"type": "string"}}}
     )
 )
+runs = itertools.count(1)
 bus = InMemorySubscriptionBus()
 subscribers: list[tuple[str, Any]] = []
 value = 0
@@ -103,9 +106,14 @@ async def list_templates(_context: Context, _params: Any) -> types.ListResourceT
     return types.ListResourceTemplatesResult(resource_templates=[template])
 
 
-async def read_resource(_context: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+async def read_resource(context: Context, params: types.ReadResourceRequestParams) -> Any:
     if not str(params.uri).startswith("talk://"):
         raise MCPError(types.INVALID_PARAMS, "there is no such resource", {"uri": str(params.uri)})
+    if str(params.uri) == "talk://who":
+        told = await ask(context, params, {})
+        if isinstance(told, types.InputRequiredResult):
+            return told
+        return types.ReadResourceResult(contents=[types.TextResourceContents(uri=params.uri, text=told)])
     text = str(value) if str(params.uri) == "talk://value" else str(params.uri)
     return types.ReadResourceResult(contents=[types.TextResourceContents(uri=params.uri, text=text)])
 
@@ -124,9 +132,36 @@ async def list_prompts(_context: Context, _params: Any) -> types.ListPromptsResu
     return types.ListPromptsResult(prompts=[types.Prompt(name="greet")])
 
 
-async def get_prompt(_context: Context, params: types.GetPromptRequestParams) -> types.GetPromptResult:
-    text = types.TextContent(text=f"{params.name} {(params.arguments or {}).get('name', '')}")
-    return types.GetPromptResult(messages=[types.PromptMessage(role="user", content=text)])
+async def get_prompt(context: Context, params: types.GetPromptRequestParams) -> Any:
+    told: Any = f"{params.name} {(params.arguments or {}).get('name', '')}"
+    if params.name == "meet":
+        told = await ask(context, params, params.arguments or {})
+        if isinstance(told, types.InputRequiredResult):
+            return told
+    return types.GetPromptResult(messages=[types.PromptMessage(role="user", content=types.TextContent(text=told))])
+
+
+async def ask(context: Context, params: Any, wanted: dict[str, str]) -> str | types.InputRequiredResult:
+    """Greet whom the client names, and say in which run; `fresh` questions are never asked twice."""
+    if context.protocol_version in MODERN_PROTOCOL_VERSIONS:
+        if not params.input_responses:
+            return types.InputRequiredResult(input_requests={"who": NAME}, request_state="asked")
+        return f"hello {params.input_responses['who'].content['name']}, {params.request_state}"
+    run, names = next(runs), []
+    for number in range(int(wanted.get("times", "1"))):
+        word = secrets.token_hex(4) if "fresh" in wanted else ""
+        asked = types.ElicitRequestFormParams(
+            message=f"Who is number {number}?{word}", requested_schema=NAME.params.requested_schema
+        )
+        here = ServerMessageMetadata(related_request_id=context.request_id)
+        try:
+            answer = await context.session.send_request(
+                types.ElicitRequest(params=asked), types.ElicitResult, metadata=here
+            )
+            names.append(str((answer.content or {}).get("name")))
+        except MCPError as error:
+            names.append(error.error.message)
+    return f"hello {', '.join(names)} in run {run}"
 
 
 async def complete(_context: Context, params: types.CompleteRequestParams) -> types.CompleteResult:

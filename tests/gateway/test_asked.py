@@ -124,3 +124,12 @@ async def test_a_key_that_is_missing_is_answered_400_over_http() -> None:
         )
     assert response.status_code == 400
     assert response.json()["error"]["data"]["title"] == "Idempotency-Key is missing"
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_an_error_in_the_place_of_an_answer_must_be_text_that_can_be_passed_on(era: str) -> None:
+    backend, said = FakeBackend(), {"dev.semel/refused": {"q1": {"code": -1, "message": "\ud800"}}}
+    async with Client(make_server(backend), mode=era) as client:
+        with pytest.raises(MCPError, match="not JSON"):
+            await client.call_tool("add", {}, meta=said)  # type: ignore[arg-type]
+    assert backend.asked == []

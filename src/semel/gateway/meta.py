@@ -44,8 +44,8 @@ TASK_GIVEN: Final = "dev.semel/task-given"
 """Within semel's client: the handle of a task, on its way through the SDK, which knows no such result."""
 
 REFUSED: Final = "dev.semel/refused"
-"""On such a request with answers to a running tool's questions: the errors with which some were answered, by the
-questions' names; MCP 2026-07-28 has results for that alone."""
+"""On a request with answers to questions that a server asks in its middle: the errors with which some were answered, by
+the questions' names; MCP 2026-07-28 has results for that alone."""
 
 EFFECT: Final = "dev.semel/effect"
 """On a tool: read, repeatable or once."""

@@ -204,7 +204,8 @@ class Client:
         """Return the result of a request that changes nothing, as MCP has it, from the first node that answers.
 
         Such as `resources/read` with `{"uri": …}`, `prompts/get`, `completion/complete`, and their lists. `heard` is
-        told of notifications that come before the result.
+        told of notifications that come before the result. A result whose `resultType` is "input_required" asks for
+        more: request the same again, with its `requestState`, and as `inputResponses` the results by their names.
 
         Raises:
             MCPError: the served server answers with an error.
@@ -215,7 +216,7 @@ class Client:
         said = dict(given.pop("_meta", None) or {})
         capabilities = said.pop(CLIENT_CAPABILITIES_META_KEY, self._capabilities)
         exchange = Exchange(capabilities=capabilities, heard=_hearing(None, heard), silence_s=SILENCE_S)
-        given["_meta"] = said
+        given["_meta"] = said if self._caller is None else {**said, meta.CALLER: self._caller}
         # Not by an attempt's time: the next node would begin anew.
         return await self._try(
             lambda endpoint: endpoint.request(method, given, exchange), timeout_s=timeout_s, attempt_s=math.inf

@@ -22,6 +22,7 @@ from semel.gateway.clients.lookout import Lookout
 from semel.gateway.doors.announcing import Announcer
 from semel.gateway.doors.asked import ANONYMOUS, KEYS_OF_CLIENTS, Asked, Context
 from semel.gateway.doors.hearing import Hearing
+from semel.gateway.doors.inquiries import Inquiry
 from semel.gateway.doors.server import make_door
 from semel.gateway.doors.tasks import declares, missing_capability, takes_tasks
 from semel.gateway.taskmode import EXTENSION
@@ -99,8 +100,10 @@ class _Passage:
         with self._asking("the tools cannot be listed"):
             return await self._client.tools(timeout_s=self._list_timeout_s)
 
-    async def ask(self, method: str, params: Mapping[str, Any], hearing: Hearing) -> dict[str, Any]:
-        said = self._passed_on(params["_meta"], hearing, tasks=method.startswith("tasks/"))
+    async def ask(self, inquiry: Inquiry, hearing: Hearing) -> dict[str, Any]:
+        method, params = inquiry.method, inquiry.said()
+        along = self._passed_on(params["_meta"], hearing, tasks=method.startswith("tasks/"))
+        said = along | _said_by_semel(inquiry)
         with self._asking(f"{method} has no answer"):
             return _bare(await self._client.request(method, {**params, "_meta": said}, heard=hearing.told))
 
@@ -112,7 +115,7 @@ class _Passage:
                 arguments,
                 key=given.key,
                 made=given.made,
-                also=along | _said_by_semel(given),
+                also=along | _said_by_semel(given) | ({meta.CLIENT: given.client} if given.client else {}),
                 heard=hearing.told,
                 state=given.state,
                 answers=given.replies or (given.details.answers or {}).get("inputResponses"),
@@ -189,12 +192,11 @@ def _offer_tasks(server: Server[Any]) -> None:
         server.add_request_handler(method, types.RequestParams, ask)
 
 
-def _said_by_semel(given: Asked) -> dict[str, Any]:
-    """Return what a node could not know otherwise: who asks, and what a tool's questions were answered with."""
+def _said_by_semel(given: Asked | Inquiry) -> dict[str, Any]:
+    """Return what a node could not know otherwise: who asks, and which questions were answered with errors."""
     caller = {} if given.caller == ANONYMOUS else {meta.CALLER: given.caller}
-    client = {meta.CLIENT: given.client} if given.client else {}
     refused = {meta.REFUSED: dict(given.refused)} if given.refused else {}
-    return caller | client | refused
+    return caller | refused
 
 
 def _bare(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def asked(context: Context, params: types.CallToolRequestParams, client_keys: Se
         also=said,
     )
     replies = (context.params or {}).get("inputResponses")
-    check_text(replies)
+    check_text([replies, said.get(meta.REFUSED)])
     if params.request_state is not None:
         refused = said.get(meta.REFUSED)
         return follow(

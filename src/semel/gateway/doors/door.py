@@ -15,6 +15,7 @@ from semel.gateway import meta
 from semel.gateway.answers import result_of
 from semel.gateway.doors.asked import Asked, ticket_of
 from semel.gateway.doors.hearing import Hearing
+from semel.gateway.doors.inquiries import Inquiries, Inquiry
 from semel.node.asides import Unanswered
 from semel.node.backend import Backend, Reply, tool_named
 
@@ -34,8 +35,8 @@ class Door(Protocol):
         """
         ...
 
-    async def ask(self, method: str, params: Mapping[str, Any], hearing: Hearing) -> dict[str, Any]:
-        """Return the result of a request that is no call.
+    async def ask(self, inquiry: Inquiry, hearing: Hearing) -> dict[str, Any]:
+        """Return the result of a request that is no call, or an InputRequiredResult; `hearing` hears what is said.
 
         Raises:
             MCPError: the answer is an error.
@@ -62,6 +63,7 @@ class NodeDoor:
     def __init__(self, backend: Backend, *, require_key: bool) -> None:
         self._backend = backend
         self._require_key = require_key
+        self._inquiries = Inquiries(backend)
 
     async def tools(self) -> Sequence[Mapping[str, Any]]:
         """Return the tools as MCP's tools/list shows them."""
@@ -97,10 +99,10 @@ class NodeDoor:
         finally:
             calling.cancel()  # the call itself goes on
 
-    async def ask(self, method: str, params: Mapping[str, Any], hearing: Hearing) -> dict[str, Any]:
-        """Return what the servers behind the node answer."""
+    async def ask(self, inquiry: Inquiry, hearing: Hearing) -> dict[str, Any]:
+        """Return what the servers behind the node answer, or ask."""
         try:
-            return await self._backend.ask(method, params, hearing)
+            return await self._inquiries.ask(inquiry, hearing)
         except Unanswered as error:
             raise MCPError.from_error_data(types.ErrorData.model_validate(error.error)) from error
 

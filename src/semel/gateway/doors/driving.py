@@ -13,6 +13,8 @@ from semel.gateway import meta
 from semel.gateway.doors.asked import Asked, follow
 from semel.gateway.doors.door import Door
 from semel.gateway.doors.hearing import Hearing
+from semel.gateway.doors.inquiries import Inquiry
+from semel.gateway.doors.ticket import InquiryTicket
 
 _ROUNDS_MAX = 32
 """How often a tool may ask a client of the handshake eras in the course of one request, before that is an error."""
@@ -36,18 +38,18 @@ async def called(
     return failure(f"{tool} has asked for more input {_ROUNDS_MAX} times in one request", {})
 
 
-async def asked_for(door: Door, method: str, params: Mapping[str, Any], hearing: Hearing) -> dict[str, Any]:
+async def asked_for(door: Door, inquiry: Inquiry, hearing: Hearing) -> dict[str, Any]:
     """Return the result of a request that is no call, as `called` does of a call."""
+    method = inquiry.method
     for _ in range(_ROUNDS_MAX):
-        result = await door.ask(method, params, hearing)
+        result = await door.ask(inquiry, hearing)
         if hearing.modern or not is_input_required(result):
             return result
         replies, refused = await _answers(result, hearing)
-        if refused:
+        state = str(result.get("requestState"))
+        if refused.keys() - InquiryTicket.read(state).questions.keys():  # its server can only be told of answers
             raise MCPError(types.INVALID_REQUEST, f"{method} asks for input, and cannot have it: {_texts(refused)}")
-        params = {**params, "inputResponses": replies}
-        if "requestState" in result:
-            params["requestState"] = result["requestState"]
+        inquiry = inquiry.following(state, replies, refused)
     raise MCPError(types.INTERNAL_ERROR, f"{method} has asked for input {_ROUNDS_MAX} times in one request")
 
 

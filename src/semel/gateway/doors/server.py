@@ -23,13 +23,12 @@ from semel.gateway.doors.asked import (
     Asked,
     Context,
     asked,
-    call_meta,
-    check_text,
     set_level,
 )
 from semel.gateway.doors.door import Door, NodeDoor
 from semel.gateway.doors.driving import asked_for, called, failure
 from semel.gateway.doors.hearing import Hearing
+from semel.gateway.doors.inquiries import INTERACTIVE, Inquiry
 from semel.gateway.doors.refusing import as_protocol_error, data_of, held, may_ask_again
 from semel.gateway.doors.tasks import CAPABILITY_OF_2025, ERA_2025, Tasks
 from semel.gateway.taskmode import with_support
@@ -168,10 +167,9 @@ class _Handlers:
         if self._announcer is not None:
             self._announcer.met(context)
         try:
-            said = {**(context.params or {}), "_meta": call_meta(context)}
-            check_text(said)
-            async with Hearing(context, collects=False) as hearing:
-                return {"resultType": "complete", **await asked_for(self._door, context.method, said, hearing)}
+            given = Inquiry.of(context)
+            async with Hearing(context, collects=given.method in INTERACTIVE) as hearing:
+                return {"resultType": "complete", **await asked_for(self._door, given, hearing)}
         except SemelError as error:
             raise as_protocol_error(error) from error
 

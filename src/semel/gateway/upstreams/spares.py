@@ -16,6 +16,10 @@ SPARES_MAX = 32
 """Connections to one server at once: a stdio server runs in a process for each. Over it, the one that was not needed
 for longest ends, or requests wait."""
 
+ONCE_MAX = 24
+"""Of these, connections for one request each, as clients without a name get them: one such client may ask for any
+number, and those with a name, who need one each, come in all the same."""
+
 IDLE_S = 600.0
 """How long one that nobody needs is kept."""
 
@@ -25,6 +29,7 @@ class _Spare:
     connection: Connection
     ended: asyncio.Event
     ready: "asyncio.Future[None]"
+    once: bool
     task: "asyncio.Task[None] | None" = None
     users: int = 0
     timer: asyncio.TimerHandle | None = None
@@ -47,11 +52,11 @@ class Spares:
 
         `once` says that nobody will ask for it again.
         """
-        spare = await self._take(manner)
+        spare = await self._take(manner, once)
         try:
             yield spare.connection
         finally:
-            self._give_back(manner, spare, once=once)
+            self._give_back(manner, spare)
 
     def connections(self) -> list[Connection]:
         """Return those that are open."""
@@ -69,15 +74,15 @@ class Spares:
         for spare in list(self._all):
             spare.connection.kill()
 
-    async def _take(self, manner: Manner) -> _Spare:
-        while (spare := self._open.get(manner)) is None and len(self._all) >= SPARES_MAX:
+    async def _take(self, manner: Manner, once: bool) -> _Spare:
+        while (spare := self._open.get(manner)) is None and self._full(once):
             idle = next((each for each in self._open.items() if not each[1].users), None)
-            if idle is not None:
+            if idle is not None and len(self._all) >= SPARES_MAX:
                 self._end(*idle)
             self._freed.clear()
             await self._freed.wait()
         if spare is None:
-            spare = self._begin(manner)
+            spare = self._begin(manner, once)
         spare.users += 1
         if spare.timer is not None:
             spare.timer.cancel()
@@ -89,9 +94,13 @@ class Spares:
             raise
         return spare
 
-    def _begin(self, manner: Manner) -> _Spare:
+    def _full(self, once: bool) -> bool:
+        """Return whether there is no room for a further one."""
+        return len(self._all) >= SPARES_MAX or (once and sum(spare.once for spare in self._all) >= ONCE_MAX)
+
+    def _begin(self, manner: Manner, once: bool) -> _Spare:
         ended = asyncio.Event()
-        spare = _Spare(self._make(manner, ended.set), ended, asyncio.get_running_loop().create_future())
+        spare = _Spare(self._make(manner, ended.set), ended, asyncio.get_running_loop().create_future(), once)
         spare.ready.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may be for nobody
         self._open[manner] = spare
         self._all.add(spare)
@@ -115,11 +124,11 @@ class Spares:
             self._all.discard(spare)
             self._freed.set()
 
-    def _give_back(self, manner: Manner, spare: _Spare, *, once: bool = False) -> None:
+    def _give_back(self, manner: Manner, spare: _Spare) -> None:
         spare.users -= 1
         if spare.users:
             return
-        if once or spare.ended.is_set():
+        if spare.once or spare.ended.is_set():
             self._end(manner, spare)
         else:
             spare.timer = asyncio.get_running_loop().call_later(IDLE_S, self._end, manner, spare)
