@@ -172,7 +172,7 @@ class Node:
         shelf.clear()
         self._parts.callback(shelf.clear)
         door = self._door = _Door(toolbox, self.departure)
-        routes = [*api_routes(door, place.replica, door), snapshot_route(shelf)]
+        routes = [*api_routes(door, place.replica, door), snapshot_route(shelf, door.commit)]
         host, ports = _address(self._listen)
         me, hosts = NodeId(self.name, secrets.token_hex(4)), [host, *self._advertised_hosts()]
         sessions = Sessions(me, door.home_of)
@@ -380,13 +380,18 @@ class _Door:
 
     @property
     def position(self) -> int:
-        """The last log position that the replica holds."""
+        """The last log position that the node has folded."""
         return self.runtime.position
 
     @property
     def changed(self) -> asyncio.Event:
-        """Set and replaced whenever the replica has committed something new."""
+        """Set and replaced whenever the node has folded something new."""
         return self.runtime.changed
+
+    def commit(self) -> None:
+        """Let the replica's file hold all of it."""
+        if self._runtime is not None:
+            self._runtime.commit()
 
     @property
     def log_age_s(self) -> float:

@@ -44,6 +44,9 @@ class Node:
             raise self.error
         return self.position
 
+    def commit(self) -> None:
+        """All of it is in the file."""
+
     def cancel(self, call: CallId) -> None:
         self.cancelled.append(call)
 

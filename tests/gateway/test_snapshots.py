@@ -48,7 +48,7 @@ async def serving(*routes: BaseRoute) -> AsyncIterator[str]:
 
 def breaking(shelf: Shelf, after_bytes: int, *, wrong: bytes = b"") -> Route:
     """Return a route that breaks off after so many bytes the first time; `wrong` is what it says instead of them."""
-    whole = snapshot_route(shelf)
+    whole = snapshot_route(shelf, lambda: None)
     asked = []
 
     async def snapshot(request: Request) -> Response:
@@ -70,7 +70,7 @@ def breaking(shelf: Shelf, after_bytes: int, *, wrong: bytes = b"") -> Route:
 
 async def test_a_snapshot_arrives_whole_and_its_progress_is_told(shelf: Shelf, tmp_path: Path) -> None:
     told: Told = []
-    async with serving(snapshot_route(shelf)) as url:
+    async with serving(snapshot_route(shelf, lambda: None)) as url:
         await fetch_snapshot([url], tmp_path / "here.db", lambda *progress: told.append(progress))
     assert Snapshot.check(tmp_path / "here.db").totals.position == 7
     size_bytes = (tmp_path / "here.db").stat().st_size
@@ -104,7 +104,7 @@ async def test_a_transfer_whose_snapshot_has_been_replaced_begins_anew(shelf: Sh
 async def test_what_is_not_what_the_node_said_is_refused_and_the_next_is_asked(shelf: Shelf, tmp_path: Path) -> None:
     async with (
         serving(breaking(shelf, 0, wrong=b"x" * 300_000)) as bad,
-        serving(snapshot_route(shelf)) as good,
+        serving(snapshot_route(shelf, lambda: None)) as good,
         serving() as none,
     ):
         await fetch_snapshot([none, "http://127.0.0.1:1", bad, good], tmp_path / "here.db", lambda *_: None)
@@ -116,7 +116,7 @@ async def test_what_is_not_what_the_node_said_is_refused_and_the_next_is_asked(s
 
 
 async def test_a_node_that_cannot_make_one_says_so_and_a_browser_gets_none(shelf: Shelf, tmp_path: Path) -> None:
-    async with serving(snapshot_route(shelf)) as url, httpx2.AsyncClient() as http:
+    async with serving(snapshot_route(shelf, lambda: None)) as url, httpx2.AsyncClient() as http:
         assert (await http.get(f"{url}{PATH}", headers={"origin": "http://evil.example"})).status_code == 403
         (tmp_path / "peer" / "snapshots").write_text("in the way")
         refused = await http.get(f"{url}{PATH}")

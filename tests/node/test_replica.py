@@ -1,6 +1,7 @@
 """The replica holds what the ledger keeps, survives a restart, and says clearly when it cannot be used."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ from semel.core.call import Call, CallId, Effect, NodeId, Record, Status
 from semel.core.entry import Elected, Forgot, Founded, Intent, Outcome
 from semel.core.ledger import DictArchive, Ledger, Totals
 from semel.errors import ReplicaError
+from semel.node import replica as replica_module
 from semel.node.replica import Replica
 
 N1 = NodeId("n1", "a")
@@ -74,6 +76,44 @@ def test_a_replica_and_a_dict_hold_the_same_after_the_same_entries(path: Path) -
         name = CallId("shop", key)
         assert comparable(replica.find(name)) == comparable(archive.find(name))
     assert sorted(map(comparable, replica.open_records())) == sorted(map(comparable, archive.open_records()))
+    replica.close()
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 5])
+def test_wherever_it_commits_it_finds_what_it_keeps_and_its_file_has_what_was_committed(path: Path, every: int) -> None:
+    replica, archive = Replica(path), DictArchive()
+    on_disk, in_memory = Ledger(replica), Ledger(archive)
+    committed: bytes | None = None
+    for position, entry in enumerate(HISTORY, 1):
+        for call in [CallId("shop", f"k{number}") for number in range(10)]:
+            assert comparable(replica.find(call)) == comparable(archive.find(call))
+        on_disk.apply(position, entry)
+        in_memory.apply(position, entry)
+        if position % every == 0:
+            replica.commit(on_disk.totals, f"digest {position}")
+            committed = msgspec.json.encode(on_disk.totals)
+        with closing(Replica(path)) as reader:
+            assert (committed and msgspec.json.decode(committed, type=Totals)) == reader.totals()
+            if position % every == 0:
+                open_now = sorted(map(comparable, reader.open_records()))
+                assert open_now == sorted(map(comparable, archive.open_records()))
+    replica.close()
+
+
+def test_it_says_when_it_keeps_so_much_that_it_must_be_committed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replica_module, "KEPT_MAX", 2)
+    replica = Replica(path)
+    ledger = Ledger(replica)
+    full = []
+    for position, entry in enumerate(HISTORY, 1):
+        ledger.apply(position, entry)
+        full.append(replica.full)
+    assert full.index(True) > 1
+    replica.commit(ledger.totals, "e")
+    assert not replica.full
+    monkeypatch.setattr(replica_module, "KEPT_BYTES_MAX", 1)
+    ledger.apply(len(HISTORY) + 1, intent("another"))
+    assert replica.full
     replica.close()
 
 
@@ -235,6 +275,7 @@ def test_a_full_disk_is_a_clear_error_and_loses_no_commit(path: Path) -> None:
     def fill() -> None:
         for number in range(4, 2000):
             ledger.apply(number, intent(f"key-{number}"))
+        replica.commit(ledger.totals, "e")
 
     with pytest.raises(ReplicaError, match=r"full.*Nothing is lost"):
         fill()

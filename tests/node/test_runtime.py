@@ -355,6 +355,7 @@ async def test_a_call_goes_in_rounds_over_several_nodes_and_each_round_runs_once
         assert [json.loads(bytes(meta)) for meta, _ in brought] == [{"traceparent": "00-1"}, {}]
         assert brought[0][1] is None
         assert json.loads(bytes(brought[1][1] or b"")) == answers
+        n2.commit()
         (shown,) = history(tmp_path / "n2.db", Filter())
         assert (shown["outcome"], shown["rounds"]) == ("ok", 2)
         assert [(one["asked"]["requestState"], one["answered"]) for one in shown["earlier_rounds"]] == [("s1", answers)]
@@ -717,6 +718,7 @@ async def test_what_a_stranger_gives_at_a_dead_peers_url_is_no_snapshot_of_this_
     async with cluster(tmp_path / "elsewhere", cluster_id="another-id") as other:
         stranger = await other.start("n7")
         await calls(stranger, "x", "y", "z")
+        stranger.commit()
         foreign = Snapshot.take(tmp_path / "elsewhere" / "n7.db", tmp_path / "foreign.db").path
     (tmp_path / "damaged.db").write_bytes(b"damaged")
     log = MemoryLog()

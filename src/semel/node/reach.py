@@ -22,12 +22,12 @@ class Folding(Protocol):
 
     @property
     def position(self) -> int:
-        """The last log position that its replica holds."""
+        """The last log position that it has folded."""
         ...
 
     @property
     def changed(self) -> asyncio.Event:
-        """Set and replaced whenever the replica has committed something new."""
+        """Set and replaced whenever it has folded something new."""
         ...
 
 

@@ -69,6 +69,10 @@ ON CONFLICT (execution_id) DO UPDATE SET intents = excluded.intents, position = 
 
 _FIND = f"SELECT {COLUMNS} FROM calls WHERE caller = ? AND key = ? AND round = ?"
 
+KEPT_MAX = 1024
+KEPT_BYTES_MAX = 4 * 2**20
+"""So many records, and bytes of payloads, are kept in memory before they must be committed."""
+
 _ABSENT_MAX = 4096
 """So many calls that are not there are remembered as such."""
 
@@ -114,7 +118,10 @@ class _Guard:
 
 
 class Replica:
-    """An archive on disk. Use it from one thread; `commit` makes all that was kept since one step."""
+    """An archive on disk. Use it from one thread; `commit` makes all that was kept since one step.
+
+    Until then it is kept in memory: a call that has begun and ended meanwhile is written once.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open or make the replica at `path`, whose folder exists.
@@ -124,6 +131,9 @@ class Replica:
         """
         self.path = path
         self._guard = _Guard(path)
+        self._kept: dict[CallId, Record] = {}
+        """What is not in the file yet."""
+        self._kept_bytes = 0
         self._absent: set[CallId] = set()
         """Calls that were looked for in vain, and have not been kept since."""
         with self._guard:
@@ -165,10 +175,21 @@ class Replica:
         `last_entry` is the digest of the entry at `totals.position`.
         """
         with self._guard:
+            self._write()
             encoded = msgspec.json.encode(totals).decode()
             self._connection.execute("INSERT OR REPLACE INTO state VALUES (1, ?, ?)", (encoded, last_entry))
             self._connection.execute("COMMIT")
             self._connection.execute("BEGIN")
+
+    @property
+    def full(self) -> bool:
+        """True if so much is kept in memory that it is time to commit."""
+        return len(self._kept) >= KEPT_MAX or self._kept_bytes >= KEPT_BYTES_MAX
+
+    def _write(self) -> None:
+        self._connection.executemany(_KEEP, map(_row_of, self._kept.values()))
+        self._kept.clear()
+        self._kept_bytes = 0
 
     def sync(self) -> None:
         """Make durable what was committed before; from any thread.
@@ -188,6 +209,8 @@ class Replica:
         The totals of the snapshot are the last commit from now on.
         """
         with self._guard:
+            self._kept.clear()
+            self._kept_bytes = 0
             self._absent.clear()
             self._connection.execute("ROLLBACK")
             with closing(sqlite3.connect(snapshot)) as source:
@@ -202,6 +225,8 @@ class Replica:
 
     def find(self, call: CallId) -> Record | None:
         """Return the record of a call, if it is remembered."""
+        if (kept := self._kept.get(call)) is not None:
+            return kept
         if call in self._absent:  # a new call is looked for as it comes, and once more as it begins
             return None
         with self._guard:
@@ -216,8 +241,8 @@ class Replica:
     def keep(self, record: Record) -> None:
         """Remember a record in place of an earlier one of the same call."""
         self._absent.discard(record.id)
-        with self._guard:
-            self._connection.execute(_KEEP, _row_of(record))
+        self._kept[record.id] = record
+        self._kept_bytes += len(record.arguments) + len(record.result or b"")
 
     def keep_evidence(self, position: int, outcome: Outcome) -> None:
         """Remember an outcome that came too late to stand."""
@@ -239,6 +264,7 @@ class Replica:
         """
         ended = f"outcome NOT IN ('running', 'in_doubt') AND NOT EXISTS ({_LATER_OPEN_OR_YOUNG})"
         with self._guard:
+            self._write()
             before_ms = max(results_before_ms, keys_before_ms)
             self._connection.execute(
                 "UPDATE calls SET arguments = 'null', meta = '{}', answers = NULL, result = NULL, forgotten = 1 "
@@ -254,6 +280,7 @@ class Replica:
         """Return the records of all calls without an outcome."""
         query = f"SELECT {COLUMNS} FROM calls WHERE outcome <> 'ok' AND outcome IN ('running', 'in_doubt')"
         with self._guard:
+            self._write()
             return [record_of(row) for row in self._connection.execute(query)]
 
 

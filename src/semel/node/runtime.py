@@ -83,6 +83,9 @@ TICK_S = 0.05
 """Well below every waiting time of the core."""
 PULSE_S = 0.25
 """A sixth of the patience: a few may get lost."""
+COMMIT_S = 0.1
+"""How long the replica's file may be behind what the node has folded, if nobody reads it: most calls have begun and
+ended by then."""
 TRIM_S = 2.0
 """What a store writes in this time is little beside the tail that is kept."""
 
@@ -126,7 +129,7 @@ class Runtime:
         self.asides.watch = toolbox.watch
         self._troubles = Troubles()
         self.changed = asyncio.Event()
-        """Set and replaced whenever the replica has committed something new."""
+        """Set and replaced whenever the node has folded something new."""
         self.remarks: list[str] = []
         """What an operator should know of how this node was started; the status shows it as warnings."""
         self.reach = Reach(log)
@@ -146,6 +149,8 @@ class Runtime:
         self._trimmer = Trimmer(log, replica)
         self._last_entry = ""
         """The digest of the entry that the log gave back last."""
+        self._committing: asyncio.TimerHandle | None = None
+        """When the replica is committed, if there is anything to commit."""
 
     # Life.
 
@@ -207,6 +212,7 @@ class Runtime:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        self.commit()
         await self.peers.close()
         if self._decider.draining:
             await self._log.retire(self.identity.node.name)
@@ -215,7 +221,7 @@ class Runtime:
 
     @property
     def position(self) -> int:
-        """The last log position that the replica holds."""
+        """The last log position that the node has folded."""
         return self._decider.ledger.position
 
     @property
@@ -392,7 +398,7 @@ class Runtime:
         try:
             outputs = self._decider.step(given, now())
             if ledger.position != position:
-                self._replica.commit(ledger.totals, self._last_entry)
+                self._commit_soon()
                 self.reach.heard(ledger.position)
                 self._beginnings.look(ledger.open)
                 self.changed.set()
@@ -407,6 +413,23 @@ class Runtime:
                 self._perform(output)
         if self._decider.draining and self._decider.idle:
             self._idle.set()
+
+    def _commit_soon(self) -> None:
+        if self._committing is None:
+            self._committing = asyncio.get_running_loop().call_later(COMMIT_S, self.commit)
+        if self._replica.full:
+            self.commit()
+
+    def commit(self) -> None:
+        """Let the replica's file hold all that this node has folded."""
+        if self._committing is None or self.failed.done():
+            return
+        self._committing.cancel()
+        self._committing = None
+        try:
+            self._replica.commit(self._decider.ledger.totals, self._last_entry)
+        except SemelError as error:
+            self._fail(error)
 
     def _follow_leader(self) -> None:
         leader = self._decider.ledger.leader
@@ -529,6 +552,7 @@ class Runtime:
     async def _trim_for_ever(self) -> None:
         while True:
             await asyncio.sleep(TRIM_S)
+            self.commit()
             await self._trimmer.sync(self.position)
             trouble = None
             if self._decider.leads:

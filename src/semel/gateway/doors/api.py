@@ -31,12 +31,16 @@ class Observed(Protocol):
 
     @property
     def changed(self) -> asyncio.Event:
-        """Set and replaced whenever the replica has committed something new."""
+        """Set and replaced whenever the node has folded something new."""
         ...
 
     @property
     def position(self) -> int:
-        """The last log position that the replica holds."""
+        """The last log position that the node has folded."""
+        ...
+
+    def commit(self) -> None:
+        """Let the replica's file hold all of it."""
         ...
 
     @property
@@ -72,6 +76,7 @@ def api_routes(node: Observed, replica: Path, peers: ASGIApp) -> list[BaseRoute]
         wanted = _filter(request)
         follow = request.query_params.get("follow") == "1"
         await _read_to_tail(node, request)
+        node.commit()
         told = AsOf(node.position, node.log_age_s).headers()
         lines = _lines(node, replica, wanted, follow=follow)
         return StreamingResponse(lines, media_type="application/x-ndjson", headers=told)
@@ -173,6 +178,7 @@ async def _lines(node: Observed, replica: Path, wanted: Filter, *, follow: bool)
         yield _encode(page)
     while follow:
         changed = node.changed
+        node.commit()
         page, after = await asyncio.to_thread(news, replica, wanted, after)
         if page:
             yield _encode(page)

@@ -28,12 +28,16 @@ Progress = Callable[[str, int, int], None]
 """Told of the node's URL, the bytes that are here, and the bytes of the whole."""
 
 
-def snapshot_route(shelf: Shelf) -> Route:
-    """Return the route that gives this node's snapshot; a range of it to those who have the rest."""
+def snapshot_route(shelf: Shelf, commit: Callable[[], None]) -> Route:
+    """Return the route that gives this node's snapshot; a range of it to those who have the rest.
+
+    `commit` lets the replica's file hold all that the node has folded.
+    """
 
     async def snapshot(request: Request) -> Response:
         if request.headers.get("origin") is not None:
             return JSONResponse({"error": "nodes and consoles only, no browsers"}, status_code=403)
+        commit()
         try:
             newest = await shelf.newest()
         except ReplicaError as error:
