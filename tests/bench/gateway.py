@@ -21,9 +21,13 @@ from mcp.client.stdio import stdio_client
 
 from tests.bench.load import LINE_BYTES_MAX, Add, HttpCaller, StdioCaller, load
 from tests.bench.page import measured
-from tests.bench.proxy import ADDER
 from tests.processes.cluster import free_port, until
 
+ADDER, BARE_ADDER = (Path(__file__).with_name(name) for name in ("adder.py", "bare_adder.py"))
+UPSTREAMS = {
+    ADDER: "An upstream of the SDK's, as servers in Python are",
+    BARE_ADDER: "An upstream that does nothing but answer, so that what is measured is the gateway",
+}
 CALLERS = (1, 16, 64)
 FULL, QUICK = (7, 1.5), (2, 0.7)
 """How many rounds, and how long each of them gives each of the ways, in seconds."""
@@ -76,8 +80,21 @@ class Contestant:
 
 
 async def gateway(folder: Path, rounds: int, window_s: float) -> str:
-    """Measure; return the part of the page."""
-    async with contestants(folder) as found:
+    """Measure before both upstreams; return the part of the page."""
+    parts = [
+        f"{measured('the gateway, the upstream, the callers')}, FastMCP {version('fastmcp')}, mcp {version('mcp')}."
+    ]
+    for upstream, what in UPSTREAMS.items():
+        print(f"{what}:", flush=True)
+        place = folder / upstream.stem
+        place.mkdir()
+        parts.append(f"{what}:\n\n{await table(place, upstream, rounds, window_s)}")
+    return "\n\n".join(parts)
+
+
+async def table(folder: Path, upstream: Path, rounds: int, window_s: float) -> str:
+    """Measure before one upstream."""
+    async with contestants(folder, upstream) as found:
         for callers in CALLERS:
             for each in found.values():
                 await each.run(callers, min(WARM_S, window_s))
@@ -85,8 +102,7 @@ async def gateway(folder: Path, rounds: int, window_s: float) -> str:
                 for each in found.values():
                     each.windows.setdefault(callers, []).append(await each.run(callers, window_s))
             print(lines(found, callers), flush=True)
-    where = f"{measured('the gateway, the upstream, the callers')}, FastMCP {version('fastmcp')}, mcp {version('mcp')}."
-    return "\n".join([f"{where}\n\n{HEAD}", *(lines(found, callers) for callers in CALLERS)])
+    return "\n".join([HEAD, *(lines(found, callers) for callers in CALLERS)])
 
 
 HEAD = (
@@ -123,12 +139,12 @@ def ratio(one: Contestant, other: Contestant, callers: int) -> float:
 
 
 @asynccontextmanager
-async def contestants(folder: Path) -> AsyncIterator[dict[str, Contestant]]:
+async def contestants(folder: Path, upstream: Path) -> AsyncIterator[dict[str, Contestant]]:
     """Start all; yield them by name."""
     config = folder / "mcp.json"
-    config.write_text(json.dumps({"mcpServers": {"adder": {"command": sys.executable, "args": [str(ADDER)]}}}))
+    config.write_text(json.dumps({"mcpServers": {"adder": {"command": sys.executable, "args": [str(upstream)]}}}))
     serve = (sys.executable, "-m", "semel", "serve", str(config), "--log-level", "warning")
-    proxy = (sys.executable, "-m", "tests.bench.proxy")
+    proxy = (sys.executable, "-m", "tests.bench.proxy", str(upstream))
     async with AsyncExitStack() as stack:
 
         async def over_stdio(name: str, *command: str) -> Contestant:
@@ -147,8 +163,8 @@ async def contestants(folder: Path) -> AsyncIterator[dict[str, Contestant]]:
 
         places = [f"127.0.0.1:{free_port()}" for _ in range(3)]
         yield {
-            DIRECT: await over_stdio("adder", sys.executable, str(ADDER)),
-            SDK: await by_the_sdk(stack),
+            DIRECT: await over_stdio("adder", sys.executable, str(upstream)),
+            SDK: await by_the_sdk(stack, upstream),
             PROXY_STDIO: await over_stdio("proxy-stdio", *proxy, "stdio"),
             SEMEL_STDIO: await over_stdio(
                 "semel-stdio", *serve, "--stdio", "--log", f"sqlite://{folder}/a/log.db", "--listen", places[0]
@@ -162,9 +178,9 @@ async def contestants(folder: Path) -> AsyncIterator[dict[str, Contestant]]:
         }
 
 
-async def by_the_sdk(stack: AsyncExitStack) -> Contestant:
+async def by_the_sdk(stack: AsyncExitStack, upstream: Path) -> Contestant:
     """Return the upstream as the SDK's own client calls it."""
-    client = Client(stdio_client(StdioServerParameters(command=sys.executable, args=[str(ADDER)])))
+    client = Client(stdio_client(StdioServerParameters(command=sys.executable, args=[str(upstream)])))
     await stack.enter_async_context(client)
 
     async def add(a: int, b: int) -> int:
