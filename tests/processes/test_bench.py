@@ -7,7 +7,7 @@ import pytest
 from tests.bench import bar, teams
 from tests.bench.__main__ import bench
 from tests.bench.contest import ALL, Contestant, Window, compete, rows
-from tests.bench.gateway import CALLERS, gateway
+from tests.bench.gateway import CALLERS, UPSTREAMS, gateway
 from tests.bench.plot import Bar, svg
 from tests.processes.etcd import why_no_etcd
 
@@ -25,7 +25,7 @@ async def test_the_measurements_can_be_made_and_break_no_promise(tmp_path: Path)
 async def test_every_way_to_a_tool_behind_a_gateway_can_be_measured(tmp_path: Path) -> None:
     page = await gateway(tmp_path, rounds=1, window_s=0.05)
     rows = [line for line in page.splitlines() if line.startswith("| ")]
-    assert len(rows) == 1 + 6 * len(CALLERS), page  # with the head
+    assert len(rows) == len(UPSTREAMS) * (1 + 6 * len(CALLERS)), page  # with the heads
 
 
 @pytest.mark.anyio
