@@ -747,7 +747,7 @@ async def test_a_node_that_was_cut_off_goes_on_from_a_snapshot_and_its_late_outc
         running = asyncio.create_task(n1.call("work", {}, key="late", caller="shop"))
         await until(lambda: tools.attempts, "the tool runs")
         n2 = await c.start("n2")
-        for task in list(n1._tasks):
+        for task in list(n1._tasks._tasks):
             if task.get_name() in ("follow", "pulse"):  # it is cut off from the log
                 task.cancel()
         n2.lost(n1.identity.node)
@@ -755,7 +755,7 @@ async def test_a_node_that_was_cut_off_goes_on_from_a_snapshot_and_its_late_outc
         await until(lambda: n2.status()["in_doubt"] == 1, "the call is in doubt")
         await calls(n2, "more")
         await log.trim(await log.tail())
-        n1._spawn(n1._follow(), "follow")
+        n1._tasks.begin(n1._follow(), "follow")
         assert (await running).record.status is Status.IN_DOUBT  # as n1 learns from the snapshot
         assert n1.position >= n2.position
         tools.gate.set()

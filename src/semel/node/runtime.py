@@ -8,59 +8,44 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from semel.core.call import Call, CallId, Effect, NodeId, Record, Spec, Status
-from semel.core.codec import decode_entry, encode
+from semel.core.codec import decode_entry
 from semel.core.decider import Decider, Identity
-from semel.core.entry import Entry
 from semel.core.ledger import Ledger
 from semel.core.limits import Limits
 from semel.core.message import (
     Abandoned,
     Answer,
-    Append,
-    Appended,
     Committed,
-    Confirm,
-    Confirmed,
     Deny,
     Drained,
-    Ended,
     Forward,
     Hello,
     Input,
     Installed,
-    Lost,
     Now,
-    Output,
     PeerFound,
     PeerLost,
     Pulsed,
     Received,
-    Reconcile,
-    Reconciled,
     Refusal,
     Refuse,
-    Run,
-    Send,
     Started,
     Submitted,
     Ticked,
 )
 from semel.errors import (
     CallError,
-    ClusterError,
-    Conflict,
     LogTrimmed,
     LogUnavailable,
     SemelError,
     Unconfirmed,
     Undecided,
-    by_code,
 )
 from semel.log.protocol import Log
 from semel.node.asides import AsideMessage, Asides, Party
@@ -69,14 +54,16 @@ from semel.node.beginnings import Beginnings
 from semel.node.catchup import CatchUp, Fetch
 from semel.node.desk import Desk
 from semel.node.fit import check_fit
-from semel.node.insisting import Troubles, insist
+from semel.node.insisting import Troubles
 from semel.node.members import Beat, Home, Members
 from semel.node.peers import Peers
+from semel.node.performing import Performing
 from semel.node.reach import Reach
 from semel.node.replica import Replica, digest_of_entry
 from semel.node.settled import settled
 from semel.node.status import View, cluster_status
-from semel.node.tools import Attempt, Done, Gone, Toolbox
+from semel.node.tasks import Tasks
+from semel.node.tools import Toolbox
 from semel.node.trimming import Trimmer
 
 TICK_S = 0.05
@@ -143,7 +130,10 @@ class Runtime:
         self._decider = Decider(identity, Ledger(replica, replica.totals()), self.limits)
         self._desk = Desk(identity.node, self.limits)
         self._beginnings = Beginnings()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(self._fail)
+        self._performing = Performing(
+            log, toolbox, self.asides, self.peers, self._desk, self._troubles, self._tasks, self._step, self._written
+        )
         self._members = Members(log, identity.node.name)
         self._catch_up = CatchUp(log, identity.node.name, fetch, replica.path.with_suffix(".incoming"))
         self._trimmer = Trimmer(log, replica)
@@ -166,22 +156,22 @@ class Runtime:
             tail = await self._fitting_tail()
         except LogUnavailable as error:
             self._troubles.note("start", str(error))
-            self._spawn(self._join_when_reached(), "join")
+            self._tasks.begin(self._join_when_reached(), "join")
         else:
             await self._join(tail)
-        self._spawn(self._tick_for_ever(), "tick")  # before it has joined, too: who calls is not held for ever
+        self._tasks.begin(self._tick_for_ever(), "tick")  # before it has joined, too: who calls is not held for ever
 
     async def _join_when_reached(self) -> None:
         await self._join(await self._troubles.insist("start", self._fitting_tail))
 
     async def _join(self, tail: int) -> None:
-        self._spawn(self._follow(), "follow")
+        self._tasks.begin(self._follow(), "follow")
         self._step(Started(tail))
         await self._pulse()
-        self._spawn(self._pulse_for_ever(), "pulse")
-        self._spawn(self.reach.look_for_ever(), "look")
+        self._tasks.begin(self._pulse_for_ever(), "pulse")
+        self._tasks.begin(self.reach.look_for_ever(), "look")
         if self._log.copies:
-            self._spawn(self._trim_for_ever(), "trim")
+            self._tasks.begin(self._trim_for_ever(), "trim")
 
     async def _fitting_tail(self) -> int:
         """Return where the log ends, if the replica fits it."""
@@ -207,11 +197,7 @@ class Runtime:
     async def stop(self) -> None:
         """End all tasks; a node that was not drained leaves as if it had crashed."""
         self._stopped = True
-        tasks, self._tasks = self._tasks, set()
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._tasks.end()
         self.commit()
         await self.peers.close()
         if self._decider.draining:
@@ -410,7 +396,7 @@ class Runtime:
             self._follow_leader()  # whoever was elected while it still read the history, too
         for output in outputs:
             if not self._stopped or isinstance(output, Answer | Deny):  # the door closes later than the log
-                self._perform(output)
+                self._performing.perform(output)
         if self._decider.draining and self._decider.idle:
             self._idle.set()
 
@@ -431,80 +417,16 @@ class Runtime:
         except SemelError as error:
             self._fail(error)
 
+    def _written(self, entry: bytes) -> None:
+        """Take note of the last entry of an append that stands; it is folded next."""
+        self._last_entry = digest_of_entry(entry)
+
     def _follow_leader(self) -> None:
         leader = self._decider.ledger.leader
         self.peers.follow(None if leader is None or self._decider.leads else leader)
         if leader is not None:
             term = self._decider.ledger.totals.term
             logger.info("%s leads in term %d", "this node" if self._decider.leads else leader.node.name, term)
-
-    def _perform(self, output: Output) -> None:
-        match output:
-            case Append():
-                self._spawn(self._append(output.after, output.entries), "append")
-            case Run():
-                self._spawn(self._run(output), f"run {output.call.tool}")
-            case Reconcile():
-                self._spawn(self._reconcile(output), f"reconcile {output.call.tool}")
-            case Send():
-                self.peers.send(output.to, output.message)
-            case Confirm():
-                self._spawn(self._confirm(output.ticket), "confirm")
-            case Answer():
-                self._desk.answer(output.ticket, Reply(output.record, output.replayed))
-            case Deny():
-                self._desk.refuse(output.ticket, self._refusal(output.refusal))
-
-    def _refusal(self, refusal: Refusal) -> SemelError:
-        """Return what a client is told, with what ails the log in front if that may be why."""
-        error = by_code(refusal.code, refusal.message)
-        if self.trouble is not None and isinstance(error, ClusterError):
-            return type(error)(f"{self.trouble}: {refusal.message}")
-        return error
-
-    async def _append(self, after: int, entries: tuple[Entry, ...]) -> None:
-        """Propose the very same append until the log decides it."""
-        encoded = [encode(entry) for entry in entries]
-
-        async def propose() -> bool:
-            try:
-                await self._log.append(after, encoded)
-            except Conflict:
-                return False
-            return True
-
-        committed = await self._troubles.insist("append", propose)
-        if committed:
-            self._last_entry = digest_of_entry(encoded[-1])
-        self._step(Appended(after, committed))
-
-    async def _confirm(self, ticket: int) -> None:
-        self._step(Confirmed(ticket, await insist(self._log.tail)))
-
-    async def _run(self, run: Run) -> None:
-        begun_s = time.monotonic()
-        ended: Done | Gone | None = settled(run.call)
-        if ended is None:
-            attempt = Attempt(run.call, run.term, run.attempt, run.timeout_s)
-            with contextlib.closing(self.asides.of(run.call.id)) as aside:
-                ended = await self.toolbox.run(attempt, aside)
-        duration_ms = round((time.monotonic() - begun_s) * 1000, 3)
-        if isinstance(ended, Gone):
-            logger.warning("%s was lost while it ran: %s", run.call.tool, ended.reason)
-            self._step(Lost(run.run, ended.reason))
-        else:
-            self._step(Ended(run.run, ended.status, ended.result, duration_ms))
-
-    async def _reconcile(self, question: Reconcile) -> None:
-        """Ask the tool's hook; only a once call is asked after, so its one attempt was the first."""
-        call = question.call
-        learnt = await self.toolbox.reconcile(Attempt(call, question.term, 1, question.timeout_s))
-        if isinstance(learnt, Done):
-            assert learnt.status is Status.OK
-            logger.info("%s acted for the key %r, as its reconcile hook knows", call.tool, call.id.key)
-            self._step(Reconciled(question.intent, learnt.result))
-        else:
-            self._step(Reconciled(question.intent, None, learnt.reason))
 
     async def _follow(self) -> None:
         """Read the log for ever; go on from a peer's snapshot where it no longer gives what comes next."""
@@ -523,7 +445,7 @@ class Runtime:
             if news := batch.entries[known:]:
                 first = batch.first + known
                 entries = tuple(decode_entry(position, data) for position, data in enumerate(news, first))
-                self._last_entry = digest_of_entry(news[-1])
+                self._written(news[-1])
                 self._step(Committed(first, entries))
                 await asyncio.sleep(0)  # a long replay lets others have their turn
 
@@ -588,20 +510,6 @@ class Runtime:
             at_s=now().s,
             durable=self._trimmer.durable,
         )
-
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._reap)
-
-    def _reap(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, SemelError):
-            self._fail(error)
-        elif error is not None:
-            logger.error("a mistake in semel, please report it", exc_info=error)
-            self._fail(SemelError(f"a mistake in semel ended this node: {error!r}. Nothing is lost; start it again"))
 
     def _fail(self, error: SemelError) -> None:
         """Stop acting: the node is as if it had crashed, but can still say why."""

@@ -1,0 +1,127 @@
+"""Performs what a node's decider decides: appends, runs, questions to hooks and to the log, messages, answers.
+
+Each becomes a task, and what comes of it one input. Decides nothing, and knows no fold.
+"""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from semel.core.call import Status
+from semel.core.codec import encode
+from semel.core.entry import Entry
+from semel.core.message import (
+    Answer,
+    Append,
+    Appended,
+    Confirm,
+    Confirmed,
+    Deny,
+    Ended,
+    Input,
+    Lost,
+    Output,
+    Reconcile,
+    Reconciled,
+    Refusal,
+    Run,
+    Send,
+)
+from semel.errors import ClusterError, Conflict, SemelError, by_code
+from semel.log.protocol import Log
+from semel.node.asides import Asides
+from semel.node.backend import Reply
+from semel.node.desk import Desk
+from semel.node.insisting import Troubles, insist
+from semel.node.peers import Peers
+from semel.node.settled import settled
+from semel.node.tasks import Tasks
+from semel.node.tools import Attempt, Done, Gone, Toolbox
+
+_log = logging.getLogger("semel")
+
+
+@dataclass(frozen=True, slots=True)
+class Performing:
+    """The hands of one node. `step` takes inputs; `written` is told of the last entry of an append that stands."""
+
+    log: Log
+    toolbox: Toolbox
+    asides: Asides
+    peers: Peers
+    desk: Desk
+    troubles: Troubles
+    tasks: Tasks
+    step: Callable[[Input], None]
+    written: Callable[[bytes], None]
+
+    def perform(self, output: Output) -> None:
+        """Perform one effect, or begin to."""
+        match output:
+            case Append():
+                self.tasks.begin(self._append(output.after, output.entries), "append")
+            case Run():
+                self.tasks.begin(self._run(output), f"run {output.call.tool}")
+            case Reconcile():
+                self.tasks.begin(self._reconcile(output), f"reconcile {output.call.tool}")
+            case Send():
+                self.peers.send(output.to, output.message)
+            case Confirm():
+                self.tasks.begin(self._confirm(output.ticket), "confirm")
+            case Answer():
+                self.desk.answer(output.ticket, Reply(output.record, output.replayed))
+            case Deny():
+                self.desk.refuse(output.ticket, self._refusal(output.refusal))
+
+    def _refusal(self, refusal: Refusal) -> SemelError:
+        """Return what a client is told, with what ails the log in front if that may be why."""
+        error = by_code(refusal.code, refusal.message)
+        if self.troubles.first is not None and isinstance(error, ClusterError):
+            return type(error)(f"{self.troubles.first}: {refusal.message}")
+        return error
+
+    async def _append(self, after: int, entries: tuple[Entry, ...]) -> None:
+        """Propose the very same append until the log decides it."""
+        encoded = [encode(entry) for entry in entries]
+
+        async def propose() -> bool:
+            try:
+                await self.log.append(after, encoded)
+            except Conflict:
+                return False
+            return True
+
+        committed = await self.troubles.insist("append", propose)
+        if committed:
+            self.written(encoded[-1])
+        self.step(Appended(after, committed))
+
+    async def _confirm(self, ticket: int) -> None:
+        self.step(Confirmed(ticket, await insist(self.log.tail)))
+
+    async def _run(self, run: Run) -> None:
+        begun_s = time.monotonic()
+        ended: Done | Gone | None = settled(run.call)
+        if ended is None:
+            attempt = Attempt(run.call, run.term, run.attempt, run.timeout_s)
+            with contextlib.closing(self.asides.of(run.call.id)) as aside:
+                ended = await self.toolbox.run(attempt, aside)
+        duration_ms = round((time.monotonic() - begun_s) * 1000, 3)
+        if isinstance(ended, Gone):
+            _log.warning("%s was lost while it ran: %s", run.call.tool, ended.reason)
+            self.step(Lost(run.run, ended.reason))
+        else:
+            self.step(Ended(run.run, ended.status, ended.result, duration_ms))
+
+    async def _reconcile(self, question: Reconcile) -> None:
+        """Ask the tool's hook; only a once call is asked after, so its one attempt was the first."""
+        call = question.call
+        learnt = await self.toolbox.reconcile(Attempt(call, question.term, 1, question.timeout_s))
+        if isinstance(learnt, Done):
+            assert learnt.status is Status.OK
+            _log.info("%s acted for the key %r, as its reconcile hook knows", call.tool, call.id.key)
+            self.step(Reconciled(question.intent, learnt.result))
+        else:
+            self.step(Reconciled(question.intent, None, learnt.reason))
