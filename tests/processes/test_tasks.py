@@ -4,18 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-import httpx2
 import pytest
 
-from tests.processes.cluster import SERVER, ClusterProcesses, get_audit, until
+from tests.processes.cluster import SERVER, ClusterProcesses, get_audit
+from tests.processes.taskpost import begin, ended, get, post
 
 pytestmark = pytest.mark.anyio
 
 ASKING = Path(__file__).with_name("asking.py")
-NEW = "2026-07-28"
-EXTENSIONS = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
 
 
 @asynccontextmanager
@@ -26,48 +23,6 @@ async def running(folder: Path, *names: str, target: Path = SERVER) -> AsyncIter
         yield cluster
     finally:
         await cluster.stop()
-
-
-def post(url: str, method: str, **params: Any) -> dict[str, Any]:
-    """Ask as a client of the tasks extension does; return the result, or the error."""
-    said = {
-        "io.modelcontextprotocol/protocolVersion": NEW,
-        "io.modelcontextprotocol/clientCapabilities": EXTENSIONS,
-        **params.pop("meta", {}),
-    }
-    headers = {
-        "Accept": "application/json, text/event-stream",
-        "MCP-Protocol-Version": NEW,
-        "Mcp-Method": method,
-        "Mcp-Name": params.get("name") or params["taskId"],
-    }
-    message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": said}}
-    answer = httpx2.post(f"{url}/mcp", json=message, headers=headers, timeout=20).json()
-    found: dict[str, Any] = answer["result"] if "result" in answer else answer["error"]
-    return found
-
-
-def begin(url: str, tool: str, name: str, wait_s: float) -> str:
-    """Return the task of a call that takes long."""
-    made = post(url, "tools/call", name=tool, arguments={"name": name, "wait_s": wait_s})
-    assert (made["resultType"], made["status"]) == ("task", "working")
-    task_id: str = made["taskId"]
-    return task_id
-
-
-def get(url: str, task_id: str) -> dict[str, Any]:
-    return post(url, "tasks/get", taskId=task_id)
-
-
-async def ended(url: str, task_id: str) -> dict[str, Any]:
-    """Return a task once it is over."""
-
-    def look() -> dict[str, Any] | None:
-        task = get(url, task_id)
-        return task if task["status"] != "working" else None
-
-    found: dict[str, Any] = await until(look, what="the task to end")
-    return found
 
 
 async def test_tasks_outlive_the_node_that_gave_and_runs_them(tmp_path: Path) -> None:

@@ -215,6 +215,11 @@ class Asides:
             aside.parties.remove(party)
             self._tidy(call, aside)
 
+    def questions(self, call: CallId) -> dict[str, Question]:
+        """Return what is asked about a call just now, by the questions' keys."""
+        aside = self._calls.get(call)
+        return {} if aside is None else dict(aside.questions)
+
     def answer(
         self,
         call: CallId,

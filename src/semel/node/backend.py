@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from semel.core.call import CallId, Record
-from semel.node.asides import Asides, Party
+from semel.node.asides import Asides, Party, Question
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,10 @@ class Witness(Backend, Protocol):
         Raises:
             Unconfirmed: it is not known here, or in doubt, and the log does not tell whether that is its last word.
         """
+        ...
+
+    async def questions(self, call: CallId) -> Mapping[str, Question]:
+        """Return what the tool that runs for a call asks just now, by its questions' keys, as far as is known here."""
         ...
 
     async def begun(self, call: CallId) -> None:

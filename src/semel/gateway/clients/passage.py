@@ -23,7 +23,7 @@ from semel.gateway.doors.announcing import Announcer
 from semel.gateway.doors.asked import ANONYMOUS, KEYS_OF_CLIENTS, Asked, Context
 from semel.gateway.doors.hearing import Hearing
 from semel.gateway.doors.server import make_door
-from semel.gateway.doors.tasks import declares, missing_capability, takes_tasks
+from semel.gateway.doors.tasking import declares, missing_capability, takes_tasks
 from semel.gateway.taskmode import EXTENSION
 
 _OF_THE_CONNECTION = "io.modelcontextprotocol/"
