@@ -154,6 +154,8 @@ class FakeNode(FakeBackend):
     script: list[tuple[Status, dict[str, Any]]] = field(default_factory=list)
     """What the next rounds come to at once."""
     cancelled: list[CallId] = field(default_factory=list)
+    asked_how: list[CallId] = field(default_factory=list)
+    """The calls of which it was asked how they stand, each time."""
     lost: bool = False
     """True while the log is out of reach."""
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -199,6 +201,7 @@ class FakeNode(FakeBackend):
             self.changed.notify_all()
 
     async def stand(self, call: CallId) -> Record | None:
+        self.asked_how.append(call)
         record = self.records.get(call)
         if record is None and self.lost:
             raise Unconfirmed("the log has not answered")

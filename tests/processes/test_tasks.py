@@ -1,13 +1,17 @@
 """Tasks on real nodes: made at one, asked after at another, and where the one that runs them is killed."""
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from mcp import Client, StdioServerParameters
+from mcp.client.stdio import stdio_client
 
-from tests.processes.cluster import SERVER, ClusterProcesses, get_audit
+from tests.processes.cluster import SERVER, ClusterProcesses, get_audit, until
 from tests.processes.taskpost import begin, ended, get, post
 
 pytestmark = pytest.mark.anyio
@@ -127,3 +131,28 @@ async def test_an_id_of_another_cluster_names_no_task(tmp_path: Path) -> None:
         assert made[0]["taskId"] != made[1]["taskId"]
         refused = get(two.url("n1"), made[0]["taskId"])
         assert (refused["code"], refused["data"]["code"]) == (-32602, "unknown_task")
+
+
+async def test_a_client_of_2025_has_its_task_through_semel_connect_when_the_leader_is_killed(tmp_path: Path) -> None:
+    async with running(tmp_path, "n1", "n2") as cluster:
+        leader = await cluster.leader()
+        other = "n2" if leader == "n1" else "n1"
+        urls = [cluster.url(name) for name in (leader, other)]
+        command = StdioServerParameters(
+            command=sys.executable, args=["-m", "semel", "connect", *urls], env={**os.environ}
+        )
+        async with asyncio.timeout(60), Client(stdio_client(command), mode="legacy") as client:
+            # Below the client's session, which checks answers and has no form for one that gives a task.
+            send = client.session._dispatcher.send_raw_request
+            arguments = {"name": "a", "wait_s": 2.0}
+            made = await send("tools/call", {"name": "store", "arguments": arguments, "task": {}})
+            task_id = made["task"]["taskId"]
+            waiting = asyncio.create_task(send("tasks/result", {"taskId": task_id}))
+            await until(cluster.effect_lines, what="the tool to begin")
+            await cluster.kill(leader)
+            result = await waiting
+            assert result["structuredContent"] == {"result": "stored a"}
+            assert result["_meta"]["dev.semel/attempt"] == 2
+            assert (await send("tasks/get", {"taskId": task_id}))["status"] == "completed"
+        (row,) = get_audit(cluster.url(other))
+        assert (row["tool"], row["outcome"]) == ("store", "ok")
