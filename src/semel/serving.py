@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -352,6 +352,10 @@ class _Door:
     async def questions(self, call: CallId) -> Mapping[str, Question]:
         """Return what the tool that runs for a call asks just now."""
         return self.runtime.asides.questions(call)
+
+    async def watch(self, call: CallId, changed: Callable[[], None]) -> Callable[[], None]:
+        """Have `changed` called whenever a call comes to stand otherwise."""
+        return self.runtime.watch(call, changed)
 
     async def begun(self, call: CallId) -> None:
         """Wait until a call has begun."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from semel.node.asides import Asides, Party, Question, Unanswered
 from semel.node.backend import Details, Reply
 from semel.node.settled import settled
 from semel.node.tools import Attempt, Done, Gone
+from semel.node.watches import Watches
 
 ADD = {
     "name": "add",
@@ -163,7 +164,9 @@ class FakeNode(FakeBackend):
     retention_ms: int = 86_400_000
 
     def __post_init__(self) -> None:
+        self.watches = Watches()
         self.asides.stop = self.cancelled.append
+        self.asides.questioned = self.watches.touch
 
     async def outcome(self, call: Call, party: Party | None) -> Reply:
         """Wait for the end of a call."""
@@ -187,6 +190,7 @@ class FakeNode(FakeBackend):
         async with self.changed:
             self.records[call.id] = self.begin(call)
             self.changed.notify_all()
+        self.watches.touch(call.id)
         done = settled(call)
         if done is not None:
             await self.end(call.id, done.status, json.loads(bytes(done.result)))
@@ -199,6 +203,7 @@ class FakeNode(FakeBackend):
         async with self.changed:
             self.records[call] = replace(self.records[call], status=status, result=raw, duration_ms=250.0)
             self.changed.notify_all()
+        self.watches.touch(call)
 
     async def stand(self, call: CallId) -> Record | None:
         self.asked_how.append(call)
@@ -209,6 +214,9 @@ class FakeNode(FakeBackend):
 
     async def questions(self, call: CallId) -> Mapping[str, Question]:
         return self.asides.questions(call)
+
+    async def watch(self, call: CallId, changed: Callable[[], None]) -> Callable[[], None]:
+        return self.watches.watch(call, changed)
 
     async def begun(self, call: CallId) -> None:
         async with self.changed:

@@ -1,5 +1,8 @@
 """Asks for tasks as a client of the tasks extension does, of real processes over HTTP."""
 
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -50,3 +53,33 @@ async def ended(url: str, task_id: str) -> dict[str, Any]:
 
     found: dict[str, Any] = await until(look, what="the task to end")
     return found
+
+
+@asynccontextmanager
+async def listening(url: str, task_id: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+    """Listen to a task at a node; yield how it stands, as that is told."""
+    said = {
+        "io.modelcontextprotocol/protocolVersion": NEW,
+        "io.modelcontextprotocol/clientCapabilities": EXTENSIONS,
+    }
+    params = {"notifications": {"taskIds": [task_id]}, "_meta": said}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": params}
+    headers = {
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": NEW,
+        "Mcp-Method": "subscriptions/listen",
+    }
+    async with (
+        httpx2.AsyncClient(timeout=None) as http,
+        http.stream("POST", f"{url}/mcp", json=body, headers=headers) as response,
+    ):
+        lines = response.aiter_lines()
+
+        async def states() -> AsyncIterator[dict[str, Any]]:
+            async for line in lines:
+                if line.startswith("data: {"):
+                    message = json.loads(line.removeprefix("data: "))
+                    if message["method"] == "notifications/tasks":
+                        yield message["params"]
+
+        yield states()

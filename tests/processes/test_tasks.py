@@ -12,7 +12,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 from tests.processes.cluster import SERVER, ClusterProcesses, get_audit, until
-from tests.processes.taskpost import begin, ended, get, post
+from tests.processes.taskpost import begin, ended, get, listening, post
 
 pytestmark = pytest.mark.anyio
 
@@ -65,6 +65,21 @@ async def test_a_task_made_at_a_follower_goes_on_when_the_follower_is_killed(tmp
         done = await ended(cluster.url(leader), charged)
         assert (done["status"], done["result"]["structuredContent"]) == ("completed", {"result": "charged a"})
         assert cluster.effect_lines() == ["charge a"]
+
+
+async def test_who_listens_at_another_node_is_told_of_the_run_that_takes_over_and_of_the_end(tmp_path: Path) -> None:
+    async with running(tmp_path, "n1", "n2") as cluster:
+        leader = await cluster.leader()
+        other = "n2" if leader == "n1" else "n1"
+        stored = begin(cluster.url(leader), "store", "a", 3.0)
+        async with asyncio.timeout(60), listening(cluster.url(other), stored) as states:
+            first = await anext(states)
+            assert (first["status"], first["statusMessage"]) == ("working", f"store runs on {leader}")
+            await cluster.kill(leader)
+            again = await anext(states)
+            assert (again["status"], again["statusMessage"]) == ("working", f"store runs on {other} (attempt 2)")
+            done = await anext(states)
+        assert (done["status"], done["result"]["structuredContent"]) == ("completed", {"result": "stored a"})
 
 
 async def test_a_cancelled_task_is_so_at_every_node_and_is_in_the_audit(tmp_path: Path) -> None:

@@ -197,6 +197,8 @@ class Asides:
         """Stops a tool that runs here."""
         self.happened: Callable[[str, str], None] = lambda _kind, _uri: None
         """Is told what changed, here or at a peer."""
+        self.questioned: Callable[[CallId], None] = lambda _call: None
+        """Is told of which call other questions are open now."""
         self.watch: Callable[[frozenset[str]], None] = lambda _uris: None
         """Is told which resources somebody wants to hear of, here or at a peer."""
 
@@ -350,12 +352,14 @@ class Asides:
     def _put(self, question: Question) -> None:
         aside = self._calls.setdefault(question.call, _Aside())
         aside.questions[question.key] = question
+        self.questioned(question.call)
         for party in list(aside.parties):
             party.asked(question)
 
     def _withdraw(self, call: CallId, key: str) -> None:
         aside = self._calls.get(call)
         if aside is not None and aside.questions.pop(key, None) is not None:
+            self.questioned(call)
             for party in list(aside.parties):
                 party.withdrawn(key)
             self._tidy(call, aside)

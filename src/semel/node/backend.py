@@ -1,6 +1,6 @@
 """What the door may ask of a node: take a call, show the tools, say how it stands. Implemented by `node.Node`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -110,6 +110,13 @@ class Witness(Backend, Protocol):
 
     async def questions(self, call: CallId) -> Mapping[str, Question]:
         """Return what the tool that runs for a call asks just now, by its questions' keys, as far as is known here."""
+        ...
+
+    async def watch(self, call: CallId, changed: Callable[[], None]) -> Callable[[], None]:
+        """Have `changed` called whenever a call comes to stand otherwise, be it in another round, or its tool asks.
+
+        Returns what ends that; both are of this event loop. A node that goes down forgets who watches.
+        """
         ...
 
     async def begun(self, call: CallId) -> None:

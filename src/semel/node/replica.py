@@ -8,7 +8,7 @@ One process writes it; audit queries read it through connections of their own.
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,8 @@ class Replica:
             ReplicaError: it is damaged, foreign or newer, or cannot be written.
         """
         self.path = path
+        self.kept: Callable[[CallId], None] = lambda _call: None
+        """Is told which call has come to stand otherwise."""
         with self._guard():
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._prepare()
@@ -194,6 +196,7 @@ class Replica:
         """Remember a record in place of an earlier one of the same call."""
         with self._guard():
             self._connection.execute(_KEEP, _row_of(record))
+        self.kept(record.id)
 
     def keep_evidence(self, position: int, outcome: Outcome) -> None:
         """Remember an outcome that came too late to stand."""

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -78,6 +78,7 @@ from semel.node.settled import settled
 from semel.node.status import View, cluster_status
 from semel.node.tools import Attempt, Done, Gone, Toolbox
 from semel.node.trimming import Trimmer
+from semel.node.watches import Watches
 
 TICK_S = 0.05
 """Well below every waiting time of the core."""
@@ -140,6 +141,8 @@ class Runtime:
         self._decider = Decider(identity, Ledger(replica, replica.totals()), self.limits)
         self._desk = Desk(identity.node, self.limits)
         self._beginnings = Beginnings()
+        self._watches = Watches()
+        replica.kept = self.asides.questioned = self._watches.touch
         self._tasks: set[asyncio.Task[None]] = set()
         self._members = Members(log, identity.node.name)
         self._catch_up = CatchUp(log, identity.node.name, fetch, replica.path.with_suffix(".incoming"))
@@ -311,6 +314,10 @@ class Runtime:
             if record is None or record.status is Status.IN_DOUBT:  # doubt is said as the newest word only
                 raise
         return self._decider.ledger.find(call)
+
+    def watch(self, call: CallId, changed: Callable[[], None]) -> Callable[[], None]:
+        """Have `changed` called whenever a call comes to stand otherwise; see `Backend.watch`."""
+        return self._watches.watch(call, changed)
 
     async def begun(self, call: CallId) -> None:
         """Wait until a call has begun; see `Backend.begun`."""
@@ -514,6 +521,7 @@ class Runtime:
                 self._replica.install(snapshot.path)
                 self._last_entry = snapshot.last_entry
                 self._step(Installed(snapshot.totals))
+                self._watches.touch_all()
                 logger.info("went on from a peer's snapshot, at position %d", self.position)
         finally:
             snapshot.path.unlink(missing_ok=True)

@@ -4,7 +4,8 @@ A `Desk` at which nothing is kept: the task is the nodes', and each request on i
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from mcp import MCPError, types
@@ -23,13 +24,11 @@ from semel.gateway.doors.tasking import (
     only_as_task,
 )
 from semel.gateway.doors.tasks import CANCEL_S
-from semel.gateway.doors.taskview import as_of_2025, result_of_2025
+from semel.gateway.doors.taskview import UNDER_WAY, as_of_2025, result_of_2025
 
 _LOOK_FIRST_S = 0.05
 """The pause before a task is looked at again whose client waits for its result; it doubles, up to what the nodes
 advise, which is a tenth of the time that the task has taken."""
-
-_UNDER_WAY = ("working", "input_required")
 
 AskNodes = Callable[[str, Mapping[str, Any], Hearing], Awaitable[dict[str, Any]]]
 """Asks nodes, until one answers; as `ask` of a `Door`."""
@@ -53,7 +52,7 @@ class PassedTasks:
             raise
         if result.get("resultType") != "task":
             return result  # as a node of a version gives it that cannot be told that a task is wanted
-        task = result if result["status"] in _UNDER_WAY else await _Asking(context, self._nodes).get(result["taskId"])
+        task = result if result["status"] in UNDER_WAY else await _Asking(context, self._nodes).get(result["taskId"])
         return as_given_in_2025(as_of_2025(task))
 
     async def serve(self, context: Context, params: TaskParams) -> dict[str, Any]:
@@ -69,6 +68,10 @@ class PassedTasks:
                 return as_of_2025(await asking.cancelled(params.task_id))
             case _:
                 return await asking.result(params.task_id)
+
+    def states(self, context: Context, task_id: str) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield a task as it stands, again and again, until it is over."""
+        return _Asking(context, self._nodes).states(task_id)
 
 
 class _Asking:
@@ -92,7 +95,7 @@ class _Asking:
     async def cancelled(self, task_id: str) -> dict[str, Any]:
         """Return a task once it is over, which it is told to be."""
         task = await self.get(task_id)
-        if task["status"] not in _UNDER_WAY:
+        if task["status"] not in UNDER_WAY:
             raise already_over(task["status"])
         await self.nodes("tasks/cancel", {"taskId": task_id})
         try:
@@ -112,15 +115,22 @@ class _Asking:
 
     async def _until_over(self, task_id: str, *, answers: bool = False) -> dict[str, Any]:
         """Look at a task until it is over; if it asks meanwhile, and with `answers`, so is the client."""
+        async with aclosing(self.states(task_id)) as states:
+            async for task in states:
+                if answers and task["status"] == "input_required":
+                    await self._answer(task_id, task["inputRequests"])
+        return task
+
+    async def states(self, task_id: str) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield a task as it stands, again and again, until it is over."""
         pause_s = _LOOK_FIRST_S
-        while (task := await self.get(task_id))["status"] in _UNDER_WAY:
-            if answers and task["status"] == "input_required":
-                await self._answer(task_id, task["inputRequests"])
-                pause_s = _LOOK_FIRST_S
-                continue
+        while True:
+            task = await self.get(task_id)
+            yield task
+            if task["status"] not in UNDER_WAY:
+                return
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, task["pollIntervalMs"] / 1000)
-        return task
 
     async def _answer(self, task_id: str, requests: Mapping[str, Any]) -> None:
         async with Hearing(self._context) as hearing:

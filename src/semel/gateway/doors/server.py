@@ -31,7 +31,8 @@ from semel.gateway.doors.door import Door, NodeDoor
 from semel.gateway.doors.driving import asked_for, called, failure
 from semel.gateway.doors.hearing import Hearing
 from semel.gateway.doors.refusing import as_protocol_error, data_of, held, may_ask_again
-from semel.gateway.doors.tasking import Desk, handler_of, offer
+from semel.gateway.doors.tasking import Desk
+from semel.gateway.doors.taskoffer import handler_of, offer
 from semel.node.backend import Backend
 
 __all__ = ["ANONYMOUS", "KEYS_OF_CLIENTS", "as_protocol_error", "make_door", "make_server"]
@@ -102,7 +103,7 @@ def make_door(
     if announcer is not None:
         _serve_subscriptions(server, announcer)
     if tasks is not None:
-        offer(server, handler_of(tasks, as_protocol_error))
+        offer(server, handler_of(tasks, as_protocol_error), lambda: tasks)
     return server
 
 

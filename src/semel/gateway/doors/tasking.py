@@ -1,30 +1,22 @@
-"""What the SDK does not know of tasks: their methods, who may ask which, and what of them has to go past it.
+"""What a `Desk` is, where calls become tasks and tasks are asked after, and which requests on them it may answer.
 
-For any server whose calls may become tasks: a node's, that of `semel connect`, and an author's own. What a task is,
-its `Desk` knows.
+There is one for a node, and one for the client of `semel connect`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from mcp import MCPError, types
-from mcp.server import Server
-from mcp.server.context import CallNext, HandlerResult
 from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from mcp_types import CLIENT_CAPABILITIES_META_KEY
 
-from semel.errors import SemelError
 from semel.gateway import meta
 from semel.gateway.doors.asked import ERA_2025, Asked, Context
-from semel.gateway.taskmode import EXTENSION, TaskMode, mode_of, with_support
+from semel.gateway.taskmode import EXTENSION, TaskMode
 
 Ask = Callable[[], Awaitable[Mapping[str, Any]]]
 """Asks for the answer to a tools/call."""
-
-CAPABILITY_OF_2025: Mapping[str, Any] = {"cancel": {}, "requests": {"tools": {"call": {}}}}
-"""What a server says to clients of 2025-11-25. It has no list of tasks: without authentication nobody knows whose they
-are, and everybody would see them all."""
 
 _WRAPPED = "dev.semel/task-of-2025"
 """In `_meta`, a task on its way through the SDK, which knows no tools/call of a handshake era that gives one."""
@@ -40,15 +32,6 @@ class UpdateParams(TaskParams):
     """What answers a task's questions."""
 
     input_responses: dict[str, Any]
-
-
-METHODS: Mapping[str, type[TaskParams]] = {
-    "tasks/get": TaskParams,
-    "tasks/update": UpdateParams,
-    "tasks/cancel": TaskParams,
-    "tasks/result": TaskParams,
-}
-"""The requests on tasks, of both eras, and the form of their parameters."""
 
 
 class Desk(Protocol):
@@ -67,35 +50,14 @@ class Desk(Protocol):
         """Answer a request on a task, one of `METHODS`; raises MCPError and SemelError."""
         ...
 
+    def states(self, context: Context, task_id: str) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield a task in the form of the extension, and again when it may have changed, until it is over.
 
-Handler = Callable[[Context, Any], Awaitable[HandlerResult]]
-Mode = Callable[[Mapping[str, Any]], TaskMode]
-"""Tells whether the calls of a tool as it is listed become tasks."""
-
-
-def handler_of(desk: Desk, told: Callable[[SemelError], MCPError]) -> Handler:
-    """Return what serves the requests on tasks; `told` is how it tells errors."""
-
-    async def handle(context: Context, params: Any) -> HandlerResult:
-        try:
-            return await desk.serve(context, params)
-        except SemelError as error:
-            raise told(error) from error
-
-    return handle
-
-
-def offer(server: Server[Any], handle: Handler, mode: Mode = mode_of) -> None:
-    """Have a server serve the requests on tasks by `handle`, and say so; `mode` is that of tools as it lists them."""
-    server.extensions[EXTENSION] = {}
-    server.middleware.append(_Passage(mode))
-    for method, form in METHODS.items():
-        server.add_request_handler(method, form, handle)
-
-
-def offers_its_own(server: Server[Any]) -> bool:
-    """Return whether a server has tasks already."""
-    return EXTENSION in server.extensions or any(server.get_request_handler(method) for method in METHODS)
+        Raises:
+            UnknownTask: there is none of that id, or not for this caller; or its result is forgotten.
+            SemelError: it cannot be told just now.
+        """
+        ...
 
 
 def as_given_in_2025(task: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,33 +65,10 @@ def as_given_in_2025(task: Mapping[str, Any]) -> dict[str, Any]:
     return {"content": [], "_meta": {_WRAPPED: dict(task)}}
 
 
-class _Passage:
-    """What of tasks has to go past the SDK, which knows none."""
-
-    def __init__(self, mode: Mode) -> None:
-        self._mode = mode
-
-    async def __call__(self, ctx: Context, call_next: CallNext) -> HandlerResult:
-        if ctx.method == "subscriptions/listen" and _wants_tasks(ctx) and not declares(ctx):
-            raise missing_capability()
-        result = await call_next(ctx)
-        if not isinstance(result, dict):
-            return result
-        match ctx.method:
-            case "initialize" if result.get("protocolVersion") == ERA_2025:
-                return {**result, "capabilities": {**result["capabilities"], "tasks": CAPABILITY_OF_2025}}
-            case "tools/list" if ctx.protocol_version == ERA_2025:
-                return {**result, "tools": [with_support(tool, self._mode(tool)) for tool in result["tools"]]}
-            case "tools/call" if (task := (result.get("_meta") or {}).get(_WRAPPED)) is not None:
-                return {"task": task}
-            case _:
-                return result
-
-
-def _wants_tasks(context: Context) -> bool:
-    """Return whether a client asks to be told of tasks."""
-    wanted = (context.params or {}).get("notifications")
-    return isinstance(wanted, dict) and bool(wanted.get("taskIds"))
+def given_in_2025(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the task of such an answer, None if it is of another kind."""
+    task: Mapping[str, Any] | None = (result.get("_meta") or {}).get(_WRAPPED)
+    return task
 
 
 # Who may ask.

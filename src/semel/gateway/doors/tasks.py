@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 from mcp import MCPError
@@ -36,6 +36,7 @@ from semel.gateway.doors.tasking import (
     only_as_task,
 )
 from semel.gateway.doors.taskview import (
+    UNDER_WAY,
     View,
     answers_to,
     as_of_2025,
@@ -57,6 +58,9 @@ request; and no client, proxy or user has given up yet, the most impatient of wh
 
 CANCEL_S = 3.0
 """How long a client of 2025-11-25, which must be told that a task is cancelled, waits for that."""
+
+LOOK_AGAIN_S = 15.0
+"""A task of which nothing is heard is looked at all the same; a node inside a server may be another one by then."""
 
 TRIES_MAX = 8
 """How often an answer is tried again that others were quicker than, each time on what they left to answer."""
@@ -157,6 +161,23 @@ class Tasks:
             task = await self._find(context, task_id)
         return self._told(shape, task)
 
+    async def states(self, context: Context, task_id: str) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield a task as it stands, and again when that may have changed, until it is over."""
+        task, changed = self._named(context, task_id), asyncio.Event()
+        end = await self._backend.watch(CallId(task.caller, task.key), changed.set)
+        try:
+            while True:
+                changed.clear()
+                state = await self._get(context, task_id, detailed)
+                yield state
+                if state["status"] not in UNDER_WAY:
+                    return
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_AGAIN_S):
+                        await changed.wait()
+        finally:
+            end()
+
     async def _cancel(self, context: Context, task_id: str, *, modern: bool) -> dict[str, Any]:
         """Have the tool told to stop; a call that waits for answers is ended at once."""
         task = await self._find(context, task_id)
@@ -206,9 +227,7 @@ class Tasks:
             UnknownTask: no node gave that id, or gave it to another caller; or its result is forgotten.
             Unconfirmed: the log does not tell just now.
         """
-        task = TaskId.read(task_id)
-        if task is None or not _may_see(context, task):
-            raise _unknown()
+        task = self._named(context, task_id)
         try:
             rounds = await self._rounds(CallId(task.caller, task.key))
         except Unconfirmed as error:
@@ -218,6 +237,14 @@ class Tasks:
         if any(each.forgotten for each in rounds):
             raise UnknownTask("the task has expired: its result is forgotten")
         return view(task_id, rounds, await self._backend.questions(rounds[-1].id))
+
+    @staticmethod
+    def _named(context: Context, task_id: str) -> TaskId:
+        """Return what an id names; raises UnknownTask if that is nothing, or another caller's."""
+        task = TaskId.read(task_id)
+        if task is None or not _may_see(context, task):
+            raise _unknown()
+        return task
 
     async def _rounds(self, call: CallId) -> list[Record]:
         """Return what the log has of a call, round by round."""

@@ -25,6 +25,9 @@ learns of the end at most a tenth late, and a call of an hour is not asked after
 _ONLY_DETAILED = ("resultType", "result", "error", "inputRequests")
 """What the extension's answer to tasks/get says and a Task of 2025-11-25 does not."""
 
+UNDER_WAY = ("working", "input_required")
+"""The states of a task of which more is to be expected."""
+
 RELATED = "io.modelcontextprotocol/related-task"
 
 
@@ -52,7 +55,7 @@ class View:
     @property
     def over(self) -> bool:
         """True if nothing more is to be expected: in semel's words, an outcome, or doubt."""
-        return self.status not in ("working", "input_required")
+        return self.status not in UNDER_WAY
 
 
 def view(task_id: str, rounds: Sequence[Record], questions: Mapping[str, Question] | None = None) -> View:

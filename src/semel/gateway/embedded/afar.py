@@ -77,6 +77,17 @@ class Afar:
         """Return what the tool that runs for a call asks just now; it is answered by way of `asides`."""
         return await self.have(lambda node: node.questions(call))
 
+    async def watch(self, call: CallId, changed: Callable[[], None]) -> Callable[[], None]:
+        """Have `changed` called, in the door's loop, whenever a call comes to stand otherwise."""
+        loop = asyncio.get_running_loop()
+
+        def far() -> None:
+            with suppress(RuntimeError):  # the door's loop is closed
+                loop.call_soon_threadsafe(changed)
+
+        end = await self.have(lambda node: node.watch(call, far))
+        return lambda: self._thread.call_soon(end)
+
     async def begun(self, call: CallId) -> None:
         """Wait until a call has begun."""
         await self.have(lambda node: node.begun(call))

@@ -21,7 +21,7 @@ from semel.errors import SemelError, TargetError, UsageError
 from semel.gateway import meta
 from semel.gateway.doors.asked import Context
 from semel.gateway.doors.server import KEYS_OF_CLIENTS, as_protocol_error, make_server
-from semel.gateway.doors.tasking import offer, offers_its_own
+from semel.gateway.doors.taskoffer import offer, offers_its_own
 from semel.gateway.doors.tasks import Tasks
 from semel.gateway.embedded.within import REQUEST, Noting, Within
 from semel.gateway.runningloop import RunningLoop
@@ -84,6 +84,7 @@ class Embedded(Extension):
         self._loop: RunningLoop | None = None
         self._membership: Membership | None = None
         self._door: Server[Any] | None = None
+        self._tasks: Tasks | None = None
         self._offers_tasks: bool | None = None
         """Whether tasks are semel's in this server; None until that is known."""
 
@@ -199,12 +200,12 @@ class Embedded(Extension):
         if self._offers_tasks is None:
             self._offers_tasks = not offers_its_own(server)
             if self._offers_tasks:
-                offer(server, self._serve, mode_listed)
+                offer(server, self._serve, lambda: self._tasks, mode_listed)
 
     def _made_door(self, node: Any) -> Server[Any]:
         """Return what answers requests: the same door that a node has, without the server that it is in."""
-        tasks = Tasks(node) if self._offers_tasks else None
-        return make_server(node, client_keys=self._keys, require_key=self._require_key, tasks=tasks)
+        self._tasks = Tasks(node) if self._offers_tasks else None
+        return make_server(node, client_keys=self._keys, require_key=self._require_key, tasks=self._tasks)
 
     def _handler(self) -> RequestHandler:
         """Return what is behind semel: the server's own handler, after the extensions that come later."""

@@ -162,5 +162,8 @@ class Noting:
 
     async def call(self, tool: str, arguments: Mapping[str, Any], **given: Any) -> Reply:
         """Run a call once and return how it stands; `given` is what else `Backend.call` takes."""
-        with self._within.waiting((given["caller"], given["key"]), Request(tool, arguments, REQUEST.get())):
+        asking = REQUEST.get(None)
+        if asking is None:  # for who listens to a task, which goes on by itself
+            return await self._backend.call(tool, arguments, **given)
+        with self._within.waiting((given["caller"], given["key"]), Request(tool, arguments, asking)):
             return await self._backend.call(tool, arguments, **given)
