@@ -143,7 +143,7 @@ class _Handlers:
             raise as_protocol_error(error) from error
         rounds = [given]
         try:
-            async with Hearing(context) as hearing:
+            async with Hearing(context, asks=not given.as_task) as hearing:
                 ask = partial(called, self._door, params.name, params.arguments or {}, rounds, hearing)
                 tasks = self._tasks
                 result = await (ask() if tasks is None else tasks.answer(context, params.name, given, ask))
