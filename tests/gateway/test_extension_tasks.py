@@ -114,6 +114,23 @@ async def test_the_run_of_a_task_sees_the_request_that_asked_for_it(log: str) ->
             assert done["result"]["content"][0]["text"] == tenant
 
 
+async def test_the_run_of_a_task_may_say_that_the_tools_have_changed_although_its_request_is_over(log: str) -> None:
+    pay = Pay(log)
+
+    async def learn(ctx: Context[Any, Any]) -> str:
+        await pay.held.wait()
+        pay.server.add_tool(pay.count, name="count_again")
+        await ctx.request_context.session.send_tool_list_changed()
+        return "learnt"
+
+    pay.server.add_tool(learn, meta=ALWAYS)
+    async with open_wire(pay.server) as wire:
+        task_id = (await wire.call("learn"))["taskId"]
+        pay.held.set()
+        assert (await ended(wire, task_id))["result"]["content"][0]["text"] == "learnt"
+        await until(lambda: "count_again" in {tool["name"] for tool in pay.tools()})
+
+
 async def test_what_a_tool_asks_is_asked_by_its_task(log: str) -> None:
     async def ask(context: Any) -> Any:
         answers = (context.params or {}).get("inputResponses")

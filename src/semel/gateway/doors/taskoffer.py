@@ -82,7 +82,7 @@ class _Passage:
                 return {**result, "capabilities": {**result["capabilities"], "tasks": CAPABILITY_OF_2025}}
             case "tools/list" if ctx.protocol_version == ERA_2025:
                 return {**result, "tools": [with_support(tool, self._mode(tool)) for tool in result["tools"]]}
-            case "tools/call" if (task := given_in_2025(result)) is not None:
+            case "tools/call" if ctx.protocol_version == ERA_2025 and (task := given_in_2025(result)) is not None:
                 return {"task": task}
             case _:
                 return result

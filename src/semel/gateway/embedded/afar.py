@@ -85,8 +85,13 @@ class Afar:
             with suppress(RuntimeError):  # the door's loop is closed
                 loop.call_soon_threadsafe(changed)
 
-        end = await self.have(lambda node: node.watch(call, far))
-        return lambda: self._thread.call_soon(end)
+        end_far = await self.have(lambda node: node.watch(call, far))
+
+        def end() -> None:
+            with suppress(RuntimeError):  # the node's loop is closed
+                self._thread.call_soon(end_far)
+
+        return end
 
     async def begun(self, call: CallId) -> None:
         """Wait until a call has begun."""
