@@ -21,7 +21,7 @@ from semel.gateway.upstreams.servers import InProcess
 from semel.gateway.upstreams.target import Target
 from semel.gateway.upstreams.toolbox import McpToolbox
 from semel.log.engines import check_url, shown
-from semel.node.backend import Backend
+from semel.node.backend import Witness
 from semel.serving import DRAIN_S, Node
 
 _AGAIN_FIRST_S = 0.5
@@ -123,7 +123,7 @@ class _Inside(Node):
         """The tools that have a reconcile hook."""
 
     @property
-    def backend(self) -> Backend:
+    def backend(self) -> Witness:
         """The node as doors see it, once it is started."""
         assert self._door is not None
         return self._door
@@ -144,7 +144,7 @@ class _Inside(Node):
 class _Kept(Afar):
     """A node in a thread of its own, so that no tool that blocks the server's loop stalls it; a `Membership`.
 
-    `join`, `ready`, `leave` and what a `Backend` has are for the server's loop; the rest happens in the thread.
+    `join`, `ready`, `leave` and what a `Witness` has are for the server's loop; the rest happens in the thread.
     """
 
     def __init__(self, make: Callable[[], _Inside], log: str) -> None:
@@ -173,7 +173,7 @@ class _Kept(Afar):
         if self.node is None:
             await self.across(self.there())
 
-    async def there(self) -> Backend:
+    async def there(self) -> Witness:
         """Wait for the node; raises SemelError if it is known not to come."""
         await self._settled.wait()
         if self.near is None:

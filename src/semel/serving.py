@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -33,7 +33,7 @@ from semel.gateway.upstreams.target import Target, load_target, split_target
 from semel.gateway.upstreams.toolbox import McpToolbox
 from semel.log.engines import hosts_of, open_log
 from semel.log.protocol import Log
-from semel.node.asides import Asides, Party
+from semel.node.asides import Asides, Party, Question
 from semel.node.backend import Details, Reply
 from semel.node.departure import Departure
 from semel.node.members import Home
@@ -348,6 +348,14 @@ class _Door:
     async def stand(self, call: CallId) -> Record | None:
         """Return how a call stands in the log, None if it does not."""
         return await self.runtime.stand(call)
+
+    async def questions(self, call: CallId) -> Mapping[str, Question]:
+        """Return what the tool that runs for a call asks just now."""
+        return self.runtime.asides.questions(call)
+
+    async def watch(self, call: CallId, changed: Callable[[], None]) -> Callable[[], None]:
+        """Have `changed` called whenever a call comes to stand otherwise."""
+        return self.runtime.watch(call, changed)
 
     async def begun(self, call: CallId) -> None:
         """Wait until a call has begun."""

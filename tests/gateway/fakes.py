@@ -1,24 +1,27 @@
 """What the tests of the door share: a node that answers from a dict and notes what it was asked, and a toolbox."""
 
 import asyncio
-import itertools
+import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
-from semel.core.call import Call, CallId, Effect, NodeId, Record, Status
+from semel.core.call import Call, CallId, Effect, NodeId, Record, Status, digest_of
 from semel.core.limits import Limits
-from semel.errors import SemelError, UnknownTool
+from semel.errors import KeyReused, KeyStale, Unconfirmed, UnknownTool
 from semel.gateway.upstreams.target import load_target
 from semel.gateway.upstreams.toolbox import McpToolbox
-from semel.node.asides import Asides, Party, Unanswered
+from semel.node.asides import Asides, Party, Question, Unanswered
 from semel.node.backend import Details, Reply
+from semel.node.settled import settled
 from semel.node.tools import Attempt, Done, Gone
+from semel.node.watches import Watches
 
 ADD = {
     "name": "add",
@@ -27,6 +30,8 @@ ADD = {
     "outputSchema": {"type": "object", "properties": {"result": {"type": "integer"}}, "required": ["result"]},
     "_meta": {"dev.semel/effect": "once"},
 }
+
+BEGAN_MS = 1_700_000_000_000
 
 
 @dataclass(frozen=True)
@@ -46,14 +51,13 @@ class FakeBackend:
 
     shown: Sequence[Mapping[str, Any]] = (ADD,)
     asked: list[Asked] = field(default_factory=list)
-    error: SemelError | None = None
+    error: Exception | None = None
     result: dict[str, Any] | None = None
     status: Status = Status.OK
     ready: str | None = None
     held: asyncio.Event | None = None
     limits: Limits = field(default_factory=Limits)
     records: dict[CallId, Record] = field(default_factory=dict)
-    ids: Any = field(default_factory=lambda: itertools.count(1))
     offered: dict[str, Any] = field(default_factory=dict)
     asides: Asides = field(default_factory=lambda: Asides(NodeId("n1", "life"), lambda _message: None))
 
@@ -88,24 +92,44 @@ class FakeBackend:
             raise UnknownTool(f"there is no tool {tool!r} here")
         if self.held is not None:
             await self.held.wait()
-        call_id = CallId(caller, key if key is not None else f"made-{len(self.asked)}")
-        replayed = call_id in self.records
-        if not replayed:
-            self.records[call_id] = self._record(call_id, tool, dict(arguments))
-        return Reply(self.records[call_id], replayed)
+        return await self.outcome(self._call(self.asked[-1]), party)
 
-    def _record(self, call_id: CallId, tool: str, arguments: dict[str, Any]) -> Record:
-        value = arguments.get("a", 0) + arguments.get("b", 0)
-        told = {"content": [{"type": "text", "text": str(value)}], "structuredContent": {"result": value}}
-        result = told if self.result is None else self.result
-        number = next(self.ids)
+    def _call(self, asked: Asked) -> Call:
+        details = asked.details or Details()
+        answers = None if details.answers is None else dict(details.answers)
+        key = asked.key if asked.key is not None else f"made-{len(self.asked)}"
+        return Call(
+            id=CallId(asked.caller, key, details.round),
+            tool=asked.tool,
+            arguments=as_json(asked.arguments),
+            digest=digest_of(asked.tool, asked.arguments, answers),
+            request=f"n1.life/{len(self.asked)}",
+            client=asked.client,
+            meta=as_json(details.meta),
+            answers=None if answers is None else as_json(answers),
+        )
+
+    async def outcome(self, call: Call, _party: Party | None) -> Reply:
+        """Return what comes of a call: its sum."""
+        replayed = call.id in self.records
+        if not replayed:
+            numbers = json.loads(bytes(call.arguments))
+            value = numbers.get("a", 0) + numbers.get("b", 0)
+            summed = {"content": [{"type": "text", "text": str(value)}], "structuredContent": {"result": value}}
+            result = None if self.status is Status.IN_DOUBT else as_json(self.result or summed)
+            self.records[call.id] = replace(self.begin(call), status=self.status, result=result)
+        return Reply(self.records[call.id], replayed)
+
+    def begin(self, call: Call) -> Record:
+        """Return the record of a call that has just begun."""
+        number = len(self.records) + 1
         return Record(
-            id=call_id,
-            tool=tool,
-            arguments=msgspec.Raw(json.dumps(arguments).encode()),
-            digest="d",
-            request="r",
-            client="",
+            id=call.id,
+            tool=call.tool,
+            arguments=call.arguments,
+            digest=call.digest,
+            request=call.request,
+            client=call.client,
             effect=Effect.ONCE,
             timeout_s=60.0,
             lane=None,
@@ -115,11 +139,92 @@ class FakeBackend:
             term=3,
             attempt=1,
             executor=NodeId("n1", "life"),
-            status=self.status,
-            timestamp_ms=0,
+            status=Status.RUNNING,
+            timestamp_ms=BEGAN_MS,
             clock_ms=0,
-            result=None if self.status is Status.IN_DOUBT else msgspec.Raw(json.dumps(result).encode()),
+            meta=call.meta,
+            answers=call.answers,
         )
+
+
+@dataclass
+class FakeNode(FakeBackend):
+    """A node that can be asked how its calls stand; they run until `end` is told of them, but for those in `script`."""
+
+    calls: list[Call] = field(default_factory=list)
+    script: list[tuple[Status, dict[str, Any]]] = field(default_factory=list)
+    """What the next rounds come to at once."""
+    cancelled: list[CallId] = field(default_factory=list)
+    asked_how: list[CallId] = field(default_factory=list)
+    """The calls of which it was asked how they stand, each time."""
+    lost: bool = False
+    """True while the log is out of reach."""
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    cluster_id: str = "0123456789abcdef"
+    retention_ms: int = 86_400_000
+
+    def __post_init__(self) -> None:
+        self.watches = Watches()
+        self.asides.stop = self.cancelled.append
+        self.asides.questioned = self.watches.touch
+
+    async def outcome(self, call: Call, party: Party | None) -> Reply:
+        """Wait for the end of a call."""
+        if call.id.round > 1:
+            before = json.loads(bytes(self.records[replace(call.id, round=call.id.round - 1)].result or b""))
+            assert json.loads(bytes(call.answers or b"{}")).get("requestState") == before.get("requestState")
+        known = self.records.get(call.id)
+        if known is not None and known.digest != call.digest:
+            raise KeyReused("the key names another call")
+        if known is not None and known.forgotten:
+            raise KeyStale("forgotten")
+        if known is None:
+            await self._run(call)
+        with contextlib.nullcontext() if party is None else self.asides.waiting(call.id, party):
+            async with self.changed:
+                await self.changed.wait_for(lambda: self.records[call.id].status is not Status.RUNNING)
+        return Reply(self.records[call.id], replayed=known is not None)
+
+    async def _run(self, call: Call) -> None:
+        self.calls.append(call)
+        async with self.changed:
+            self.records[call.id] = self.begin(call)
+            self.changed.notify_all()
+        self.watches.touch(call.id)
+        done = settled(call)
+        if done is not None:
+            await self.end(call.id, done.status, json.loads(bytes(done.result)))
+        elif self.script:
+            await self.end(call.id, *self.script.pop(0))
+
+    async def end(self, call: CallId, status: Status, result: dict[str, Any] | None) -> None:
+        """Let a call come to its outcome."""
+        raw = None if result is None else as_json(result)
+        async with self.changed:
+            self.records[call] = replace(self.records[call], status=status, result=raw, duration_ms=250.0)
+            self.changed.notify_all()
+        self.watches.touch(call)
+
+    async def stand(self, call: CallId) -> Record | None:
+        self.asked_how.append(call)
+        record = self.records.get(call)
+        if record is None and self.lost:
+            raise Unconfirmed("the log has not answered")
+        return record
+
+    async def questions(self, call: CallId) -> Mapping[str, Question]:
+        return self.asides.questions(call)
+
+    async def watch(self, call: CallId, changed: Callable[[], None]) -> Callable[[], None]:
+        return self.watches.watch(call, changed)
+
+    async def begun(self, call: CallId) -> None:
+        async with self.changed:
+            await self.changed.wait_for(lambda: call in self.records and not self.records[call].status.final)
+
+
+def as_json(value: object) -> msgspec.Raw:
+    return msgspec.Raw(json.dumps(value).encode())
 
 
 def attempt(tool: str, arguments: dict[str, Any] | None = None, *, timeout_s: float = 10.0) -> Attempt:

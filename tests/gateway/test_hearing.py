@@ -12,9 +12,9 @@ from semel.node.asides import Question
 pytestmark = pytest.mark.anyio
 
 
-def hearing(version: str = "2025-11-25") -> Hearing:
+def hearing(version: str = "2025-11-25", **how: bool) -> Hearing:
     context: Any = SimpleNamespace(protocol_version=version, session=SimpleNamespace(report_progress=_never))
-    return Hearing(context)
+    return Hearing(context, **how)
 
 
 async def _never(*_: object) -> None:
@@ -51,3 +51,15 @@ async def test_a_client_is_not_called_for_a_question_that_was_withdrawn() -> Non
     waiting = party.until_called(answered)
     answered.set_result(None)
     await asyncio.wait_for(waiting, 5)
+
+
+@pytest.mark.parametrize("version", ["2025-11-25", "2026-07-28"])
+async def test_a_client_is_not_asked_by_a_request_that_is_answered_or_for_which_another_asks(version: str) -> None:
+    question: Any = Question(None, "k", "elicitation/create", {}, None, Any)  # type: ignore[arg-type]
+    answered, given_away = hearing(version), hearing(version, asks=False)
+    async with answered:
+        pass
+    for party in (answered, given_away):
+        party.asked(question)
+        assert not party.questions
+        assert not party._asking

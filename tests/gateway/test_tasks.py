@@ -2,14 +2,10 @@
 
 import asyncio
 import base64
-import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx2
 import msgspec
 import pytest
 from mcp.server.auth.middleware.auth_context import auth_context_var
@@ -18,257 +14,19 @@ from mcp.server.auth.provider import AccessToken
 from msgspec.structs import replace
 
 import semel
-from semel.core.call import Call, CallId, Effect, NodeId, Record, Status, digest_of
-from semel.errors import KeyReused, KeyStale, NoLeader, TargetError, Unconfirmed
-from semel.gateway.clients.passage import open_passage
+from semel.core.call import CallId, Status
+from semel.errors import NoLeader, TargetError
 from semel.gateway.doors import tasks
-from semel.gateway.doors.http import make_app, serve_http
-from semel.gateway.doors.server import make_server
 from semel.gateway.doors.taskid import TaskId
 from semel.gateway.doors.ticket import Ticket
 from semel.gateway.taskmode import TaskMode, mode_of
 from semel.gateway.upstreams.catalogue import make_entry
 from semel.gateway.upstreams.declare import declaration_of
 from semel.gateway.upstreams.overrides import Override
-from semel.node.asides import Asides, Party
-from semel.node.backend import Details, Reply
 from semel.node.settled import settled
+from tests.gateway.taskwire import EXTENSION, NEW, OLD, RETENTION_MS, SCHEMA, Wire, asking, make_node, open_wire, text
 
 pytestmark = pytest.mark.anyio
-
-EXTENSION = "io.modelcontextprotocol/tasks"
-NEW, OLD = "2026-07-28", "2025-11-25"
-HEADERS = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
-RETENTION_MS = 86_400_000
-SCHEMA = {"type": "object"}
-
-
-def tool(name: str, mode: str | None = None, effect: str = "once") -> dict[str, Any]:
-    said = {"dev.semel/effect": effect} | ({} if mode is None else {"dev.semel/task": mode})
-    return {"name": name, "inputSchema": SCHEMA, "_meta": said}
-
-
-TOOLS = (
-    tool("auto"),
-    tool("always", "always"),
-    tool("required", "required"),
-    tool("never", "never"),
-    tool("look", effect="read"),
-)
-
-
-def text(said: str, **also: Any) -> dict[str, Any]:
-    return {"content": [{"type": "text", "text": said}], **also}
-
-
-def asking(*keys: str, state: str | None = "state") -> dict[str, Any]:
-    params = {"requestedSchema": {"type": "object", "properties": {}}}
-    requests = {key: {"method": "elicitation/create", "params": {"message": f"{key}?", **params}} for key in keys}
-    return {"inputRequests": requests} | ({} if state is None else {"requestState": state})
-
-
-@dataclass
-class FakeNode:
-    """A node with a log of its own; its calls run until `end` is told of them, but for those in `script`."""
-
-    records: dict[CallId, Record] = field(default_factory=dict)
-    calls: list[Call] = field(default_factory=list)
-    script: list[tuple[Status, dict[str, Any]]] = field(default_factory=list)
-    """What the next rounds come to at once."""
-    cancelled: list[CallId] = field(default_factory=list)
-    error: Exception | None = None
-    lost: bool = False
-    """True while the log is out of reach."""
-    held: asyncio.Event = field(default_factory=asyncio.Event)
-    """Cleared, no call begins."""
-    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
-    asides: Asides = field(init=False)
-    cluster_id: str = "0123456789abcdef"
-    retention_ms: int = RETENTION_MS
-
-    def __post_init__(self) -> None:
-        self.held.set()
-        self.asides = Asides(NodeId("n1", "life"), lambda _message: None)
-        self.asides.stop = self.cancelled.append
-
-    def offers(self) -> dict[str, Any]:
-        return {"tools": {}}
-
-    def tools(self) -> Any:
-        return TOOLS
-
-    def readiness(self) -> None:
-        return None
-
-    async def call(
-        self,
-        tool: str,
-        arguments: Mapping[str, Any],
-        *,
-        key: str | None,
-        caller: str,
-        client: str = "",
-        made: bool = False,
-        details: Details | None = None,
-        party: Party | None = None,
-    ) -> Reply:
-        assert key is not None
-        if self.error is not None:
-            raise self.error
-        details = details or Details()
-        answers = None if details.answers is None else dict(details.answers)
-        call = Call(
-            id=CallId(caller, key, details.round),
-            tool=tool,
-            arguments=msgspec.Raw(json.dumps(dict(arguments)).encode()),
-            digest=digest_of(tool, dict(arguments), answers),
-            request=f"n1.life/{len(self.calls) + 1}",
-            client=client,
-            meta=msgspec.Raw(json.dumps(dict(details.meta)).encode()),
-            answers=None if answers is None else msgspec.Raw(json.dumps(answers).encode()),
-        )
-        await self.held.wait()
-        if details.round > 1:
-            before = json.loads(bytes(self.records[CallId(caller, key, details.round - 1)].result or b""))
-            assert (answers or {}).get("requestState") == before.get("requestState")
-        known = self.records.get(call.id)
-        if known is not None and known.digest != call.digest:
-            raise KeyReused("the key names another call")
-        if known is not None and known.forgotten:
-            raise KeyStale("forgotten")
-        if known is None:
-            self.calls.append(call)
-            await self._begin(call)
-        with contextlib.nullcontext() if party is None else self.asides.waiting(call.id, party):
-            async with self.changed:
-                await self.changed.wait_for(lambda: self.records[call.id].status is not Status.RUNNING)
-        return Reply(self.records[call.id], replayed=known is not None)
-
-    async def _begin(self, call: Call) -> None:
-        self.records[call.id] = Record(
-            id=call.id,
-            tool=call.tool,
-            arguments=call.arguments,
-            digest=call.digest,
-            request=call.request,
-            client=call.client,
-            effect=Effect.ONCE,
-            timeout_s=60.0,
-            lane=None,
-            execution_id=len(self.calls),
-            intents=(len(self.calls),),
-            position=len(self.calls),
-            term=1,
-            attempt=1,
-            executor=NodeId("n1", "life"),
-            status=Status.RUNNING,
-            timestamp_ms=1_700_000_000_000,
-            clock_ms=0,
-            meta=call.meta,
-            answers=call.answers,
-        )
-        done = settled(call)
-        if done is not None:
-            await self.end(call.id, done.status, json.loads(bytes(done.result)))
-        elif self.script:
-            await self.end(call.id, *self.script.pop(0))
-        else:
-            async with self.changed:
-                self.changed.notify_all()
-
-    async def end(self, call: CallId, status: Status, result: dict[str, Any] | None) -> None:
-        raw = None if result is None else msgspec.Raw(json.dumps(result).encode())
-        async with self.changed:
-            self.records[call] = replace(self.records[call], status=status, result=raw, duration_ms=250.0)
-            self.changed.notify_all()
-
-    async def stand(self, call: CallId) -> Record | None:
-        record = self.records.get(call)
-        if record is None and self.lost:
-            raise Unconfirmed("the log has not answered")
-        return record
-
-    async def begun(self, call: CallId) -> None:
-        async with self.changed:
-            await self.changed.wait_for(lambda: call in self.records and not self.records[call].status.final)
-
-
-@dataclass
-class Wire:
-    """Posts requests, each for itself."""
-
-    http: httpx2.AsyncClient
-    node: FakeNode
-    version: str = NEW
-
-    async def post(
-        self,
-        method: str,
-        params: Mapping[str, Any],
-        *,
-        declares: bool = True,
-        meta: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> dict[str, Any]:
-        """Return the whole answer: `result` or `error`, and the HTTP status."""
-        said, sent = dict(meta or {}), {**HEADERS, "MCP-Protocol-Version": self.version}
-        if self.version == NEW:
-            extensions = {"extensions": {EXTENSION: {}}} if declares else {}
-            said["io.modelcontextprotocol/protocolVersion"] = NEW
-            said["io.modelcontextprotocol/clientCapabilities"] = extensions
-            sent["Mcp-Method"] = method
-            if (name := params.get("name", params.get("taskId"))) is not None:
-                sent["Mcp-Name"] = name
-        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": said}}
-        answer = await self.http.post("/mcp", json=body, headers={**sent, **(headers or {})})
-        content = answer.text
-        if answer.headers["content-type"].startswith("text/event-stream"):
-            content = next(line for line in content.splitlines() if line.startswith("data: {")).removeprefix("data: ")
-        return {**json.loads(content), "status": answer.status_code}
-
-    async def ask(self, method: str, params: Mapping[str, Any], **how: Any) -> dict[str, Any]:
-        answer = await self.post(method, params, **how)
-        assert "result" in answer, answer
-        result: dict[str, Any] = answer["result"]
-        return result
-
-    async def fail(self, method: str, params: Mapping[str, Any], **how: Any) -> dict[str, Any]:
-        answer = await self.post(method, params, **how)
-        assert "error" in answer, answer
-        return {**answer["error"], "status": answer["status"]}
-
-    async def call(self, name: str, arguments: Mapping[str, Any] | None = None, **how: Any) -> dict[str, Any]:
-        return await self.ask("tools/call", {"name": name, "arguments": arguments or {}}, **how)
-
-    async def get(self, task_id: str, **how: Any) -> dict[str, Any]:
-        return await self.ask("tasks/get", {"taskId": task_id}, **how)
-
-    async def update(self, task_id: str, **responses: Any) -> dict[str, Any]:
-        given = {key.replace("_", "."): {"action": "accept", "content": value} for key, value in responses.items()}
-        return await self.ask("tasks/update", {"taskId": task_id, "inputResponses": given})
-
-
-@asynccontextmanager
-async def open_wire(node: FakeNode, version: str) -> AsyncIterator[Wire]:
-    app = make_app(make_server(node, tasks=tasks.Tasks(node)), node.readiness)  # type: ignore[arg-type]
-    async with (
-        serve_http(app, "127.0.0.1", 0) as port,
-        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as http,
-    ):
-        yield Wire(http, node, version)
-
-
-@asynccontextmanager
-async def open_passed(node: FakeNode) -> AsyncIterator[Wire]:
-    """The same through `semel connect`, but for its pipe."""
-    async with (
-        open_wire(node, NEW) as near,
-        semel.connect(str(near.http.base_url)) as client,
-        open_passage(client, introduction_s=5) as server,
-        serve_http(make_app(server, lambda: None), "127.0.0.1", 0) as port,
-        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as http,
-    ):
-        yield Wire(http, node, NEW)
 
 
 @pytest.fixture(autouse=True)
@@ -279,13 +37,13 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def wire() -> AsyncIterator[Wire]:
-    async with open_wire(FakeNode(), NEW) as opened:
+    async with open_wire(make_node(), NEW) as opened:
         yield opened
 
 
 @pytest.fixture
 async def old() -> AsyncIterator[Wire]:
-    async with open_wire(FakeNode(), OLD) as opened:
+    async with open_wire(make_node(), OLD) as opened:
         yield opened
 
 
@@ -322,31 +80,6 @@ async def test_a_task_is_in_the_log_before_it_is_given_and_ends_with_the_result_
     assert len(wire.node.calls) == 1
 
 
-async def test_a_task_passes_through_semel_connect() -> None:
-    async with open_passed(FakeNode()) as wire:
-        discovered = await wire.ask("server/discover", {})
-        assert EXTENSION in discovered["capabilities"]["extensions"]
-        assert "tasks" not in discovered["capabilities"]
-        made = await wire.call("always")
-        assert made["resultType"] == "task"
-        assert (await wire.get(made["taskId"]))["status"] == "working"
-        (record,) = wire.node.records.values()
-        assert await wire.ask("tasks/cancel", {"taskId": made["taskId"]}) is not None
-        assert wire.node.cancelled == [record.id]
-        await wire.node.end(record.id, Status.OK, text("done"))
-        done = await wire.get(made["taskId"])
-        assert (done["status"], done["result"]["content"]) == ("completed", text("done")["content"])
-        assert (await wire.fail("tasks/get", {"taskId": "no task"}))["code"] == -32602
-        undeclared = await wire.fail("tasks/get", {"taskId": made["taskId"]}, declares=False)
-        assert undeclared["code"] == -32021
-        never = asyncio.create_task(wire.call("never"))
-        await asyncio.sleep(0.3)
-        assert not never.done()
-        (record,) = [each for each in wire.node.records.values() if each.status is Status.RUNNING]
-        await wire.node.end(record.id, Status.OK, text("at last"))
-        assert (await never)["resultType"] == "complete"
-
-
 async def test_every_node_reads_the_id_and_every_retry_gets_the_same_one(wire: Wire) -> None:
     made = [await wire.call("always", meta={"dev.semel/idempotency-key": "k"}) for _ in range(2)]
     assert made[0]["taskId"] == made[1]["taskId"]
@@ -364,7 +97,7 @@ async def test_a_call_that_ends_soon_is_answered_and_one_that_does_not_becomes_a
 
 
 async def test_a_call_that_has_not_begun_is_no_task_yet(wire: Wire) -> None:
-    wire.node.held.clear()
+    wire.node.held = asyncio.Event()
     asked = asyncio.create_task(wire.call("always"))
     await asyncio.sleep(0.3)
     assert not asked.done()
@@ -520,7 +253,7 @@ async def test_a_task_is_its_callers_alone(wire: Wire) -> None:
 
 
 async def test_whom_the_transport_authenticated_sees_their_own_tasks_only() -> None:
-    node = FakeNode()
+    node = make_node()
 
     def sign_in(subject: str) -> Any:
         user = AuthenticatedUser(AccessToken(token="t", client_id="program", subject=subject, scopes=[]))

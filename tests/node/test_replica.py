@@ -101,7 +101,7 @@ def test_wherever_it_commits_it_finds_what_it_keeps_and_its_file_has_what_was_co
 
 
 def test_it_says_when_it_keeps_so_much_that_it_must_be_committed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replica_module, "KEPT_MAX", 2)
+    monkeypatch.setattr(replica_module, "UNWRITTEN_MAX", 2)
     replica = Replica(path)
     ledger = Ledger(replica)
     full = []
@@ -111,7 +111,7 @@ def test_it_says_when_it_keeps_so_much_that_it_must_be_committed(path: Path, mon
     assert full.index(True) > 1
     replica.commit(ledger.totals, "e")
     assert not replica.full
-    monkeypatch.setattr(replica_module, "KEPT_BYTES_MAX", 1)
+    monkeypatch.setattr(replica_module, "UNWRITTEN_BYTES_MAX", 1)
     ledger.apply(len(HISTORY) + 1, intent("another"))
     assert replica.full
     replica.close()

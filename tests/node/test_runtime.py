@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -879,6 +880,31 @@ async def test_a_call_can_be_waited_for_to_begin_on_every_node(tmp_path: Path) -
         assert ended.status is Status.OK
         assert not n1._beginnings._awaited
         assert not n2._beginnings._awaited
+
+
+async def test_who_watches_a_call_hears_of_each_change_on_every_node_and_of_no_other_call(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        tools = Tools()
+        tools.gate.clear()
+        n1, n2 = await c.start("n1", tools), await c.start("n2")
+        await until(lambda: n2.readiness() is None, "n2 is ready")
+        heard: list[str] = []
+        ends = [
+            node.watch(CallId("shop", key), partial(heard.append, f"{name} {key}"))
+            for name, node in (("n1", n1), ("n2", n2))
+            for key in ("k", "another")
+        ]
+        asked = asyncio.create_task(n2.call("work", {}, key="k", caller="shop"))
+        await until(lambda: {"n1 k", "n2 k"} <= {*heard}, "the beginning is heard of")
+        heard.clear()
+        tools.gate.set()
+        await asked
+        await until(lambda: {"n1 k", "n2 k"} <= {*heard}, "the end is heard of")
+        assert {*heard} == {"n1 k", "n2 k"}
+        for end in ends:
+            end()
+        assert not n1._watches._watching
+        assert not n2._watches._watching
 
 
 async def test_how_a_call_stands_is_told_as_of_now_by_a_node_that_lags(tmp_path: Path) -> None:

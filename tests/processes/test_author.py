@@ -19,6 +19,7 @@ from mcp.client.stdio import stdio_client
 from semel.node.place import take_place
 from tests.processes.cluster import free_port, until
 from tests.processes.etcd import Members, Place, why_no_etcd
+from tests.processes.taskpost import begin, ended, get
 
 pytestmark = pytest.mark.anyio
 
@@ -48,6 +49,7 @@ class Authors:
         self.effects = folder / "effects"
         self.effects.touch()
         self.processes: dict[str, asyncio.subprocess.Process] = {}
+        self.urls: dict[str, str] = {}
 
     def command(self, kind: str, *more: str) -> list[str]:
         return [sys.executable, "-m", "tests.processes.author", kind, self.log, str(self.effects), *more]
@@ -63,6 +65,7 @@ class Authors:
     async def http(self, name: str, kind: str = "http", era: str = "auto") -> AsyncIterator[Client]:
         """Start a process that serves HTTP, and be a client of it."""
         port = free_port()
+        self.urls[name] = f"http://127.0.0.1:{port}"
         with (self.folder / f"{name}.err").open("ab") as out:
             process = self.processes[name] = await asyncio.create_subprocess_exec(
                 *self.command(kind, str(port)), stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out, cwd=ROOT
@@ -70,7 +73,7 @@ class Authors:
         try:
             await until(lambda: listens(port), what=f"{name} to listen")
             with contextlib.suppress(ExceptionGroup):  # the connection of one that is killed
-                async with Client(f"http://127.0.0.1:{port}/mcp", mode=era) as client:
+                async with Client(f"{self.urls[name]}/mcp", mode=era) as client:
                     yield client
         finally:
             if process.returncode is None:
@@ -219,3 +222,24 @@ async def test_authors_processes_meet_on_etcd(tmp_path: Path) -> None:
         assert len(authors.acts("charge x")) == len(authors.acts("charge y")) == 1
     finally:
         await members.stop()
+
+
+async def test_tasks_outlive_the_process_that_gave_and_runs_them(tmp_path: Path) -> None:
+    authors = Authors(tmp_path)
+    async with authors.http("a") as first, authors.http("b") as second:
+        (leader, leading), (_, _) = await sorted_out(authors, first, second)
+        here, there = ("a", "b") if leading is first else ("b", "a")
+        stored, charged = await asyncio.gather(
+            asyncio.to_thread(begin, authors.urls[here], "store", "x", 3.0),
+            asyncio.to_thread(begin, authors.urls[here], "charge", "y", 60.0),
+        )
+        for task in (stored, charged):
+            assert get(authors.urls[there], task)["status"] == "working"
+        os.kill(leader, signal.SIGKILL)
+
+        done = await ended(authors.urls[there], stored)
+        assert (done["status"], done["result"]["structuredContent"]) == ("completed", {"result": "store x"})
+        assert done["_meta"]["dev.semel/attempt"] == 2
+        doubted = await ended(authors.urls[there], charged)
+        assert doubted["result"]["_meta"]["dev.semel/outcome"] == "in_doubt"
+        assert (len(authors.acts("store x ")), len(authors.acts("charge y "))) == (2, 1)

@@ -1,21 +1,22 @@
 """Tasks on real nodes: made at one, asked after at another, and where the one that runs them is killed."""
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-import httpx2
 import pytest
+from mcp import Client, StdioServerParameters
+from mcp.client.stdio import stdio_client
 
 from tests.processes.cluster import SERVER, ClusterProcesses, get_audit, until
+from tests.processes.taskpost import begin, ended, get, listening, post
 
 pytestmark = pytest.mark.anyio
 
 ASKING = Path(__file__).with_name("asking.py")
-NEW = "2026-07-28"
-EXTENSIONS = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
 
 
 @asynccontextmanager
@@ -26,48 +27,6 @@ async def running(folder: Path, *names: str, target: Path = SERVER) -> AsyncIter
         yield cluster
     finally:
         await cluster.stop()
-
-
-def post(url: str, method: str, **params: Any) -> dict[str, Any]:
-    """Ask as a client of the tasks extension does; return the result, or the error."""
-    said = {
-        "io.modelcontextprotocol/protocolVersion": NEW,
-        "io.modelcontextprotocol/clientCapabilities": EXTENSIONS,
-        **params.pop("meta", {}),
-    }
-    headers = {
-        "Accept": "application/json, text/event-stream",
-        "MCP-Protocol-Version": NEW,
-        "Mcp-Method": method,
-        "Mcp-Name": params.get("name") or params["taskId"],
-    }
-    message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": said}}
-    answer = httpx2.post(f"{url}/mcp", json=message, headers=headers, timeout=20).json()
-    found: dict[str, Any] = answer["result"] if "result" in answer else answer["error"]
-    return found
-
-
-def begin(url: str, tool: str, name: str, wait_s: float) -> str:
-    """Return the task of a call that takes long."""
-    made = post(url, "tools/call", name=tool, arguments={"name": name, "wait_s": wait_s})
-    assert (made["resultType"], made["status"]) == ("task", "working")
-    task_id: str = made["taskId"]
-    return task_id
-
-
-def get(url: str, task_id: str) -> dict[str, Any]:
-    return post(url, "tasks/get", taskId=task_id)
-
-
-async def ended(url: str, task_id: str) -> dict[str, Any]:
-    """Return a task once it is over."""
-
-    def look() -> dict[str, Any] | None:
-        task = get(url, task_id)
-        return task if task["status"] != "working" else None
-
-    found: dict[str, Any] = await until(look, what="the task to end")
-    return found
 
 
 async def test_tasks_outlive_the_node_that_gave_and_runs_them(tmp_path: Path) -> None:
@@ -106,6 +65,21 @@ async def test_a_task_made_at_a_follower_goes_on_when_the_follower_is_killed(tmp
         done = await ended(cluster.url(leader), charged)
         assert (done["status"], done["result"]["structuredContent"]) == ("completed", {"result": "charged a"})
         assert cluster.effect_lines() == ["charge a"]
+
+
+async def test_who_listens_at_another_node_is_told_of_the_run_that_takes_over_and_of_the_end(tmp_path: Path) -> None:
+    async with running(tmp_path, "n1", "n2") as cluster:
+        leader = await cluster.leader()
+        other = "n2" if leader == "n1" else "n1"
+        stored = begin(cluster.url(leader), "store", "a", 3.0)
+        async with asyncio.timeout(60), listening(cluster.url(other), stored) as states:
+            first = await anext(states)
+            assert (first["status"], first["statusMessage"]) == ("working", f"store runs on {leader}")
+            await cluster.kill(leader)
+            again = await anext(states)
+            assert (again["status"], again["statusMessage"]) == ("working", f"store runs on {other} (attempt 2)")
+            done = await anext(states)
+        assert (done["status"], done["result"]["structuredContent"]) == ("completed", {"result": "stored a"})
 
 
 async def test_a_cancelled_task_is_so_at_every_node_and_is_in_the_audit(tmp_path: Path) -> None:
@@ -172,3 +146,28 @@ async def test_an_id_of_another_cluster_names_no_task(tmp_path: Path) -> None:
         assert made[0]["taskId"] != made[1]["taskId"]
         refused = get(two.url("n1"), made[0]["taskId"])
         assert (refused["code"], refused["data"]["code"]) == (-32602, "unknown_task")
+
+
+async def test_a_client_of_2025_has_its_task_through_semel_connect_when_the_leader_is_killed(tmp_path: Path) -> None:
+    async with running(tmp_path, "n1", "n2") as cluster:
+        leader = await cluster.leader()
+        other = "n2" if leader == "n1" else "n1"
+        urls = [cluster.url(name) for name in (leader, other)]
+        command = StdioServerParameters(
+            command=sys.executable, args=["-m", "semel", "connect", *urls], env={**os.environ}
+        )
+        async with asyncio.timeout(60), Client(stdio_client(command), mode="legacy") as client:
+            # Below the client's session, which checks answers and has no form for one that gives a task.
+            send = client.session._dispatcher.send_raw_request
+            arguments = {"name": "a", "wait_s": 2.0}
+            made = await send("tools/call", {"name": "store", "arguments": arguments, "task": {}})
+            task_id = made["task"]["taskId"]
+            waiting = asyncio.create_task(send("tasks/result", {"taskId": task_id}))
+            await until(cluster.effect_lines, what="the tool to begin")
+            await cluster.kill(leader)
+            result = await waiting
+            assert result["structuredContent"] == {"result": "stored a"}
+            assert result["_meta"]["dev.semel/attempt"] == 2
+            assert (await send("tasks/get", {"taskId": task_id}))["status"] == "completed"
+        (row,) = get_audit(cluster.url(other))
+        assert (row["tool"], row["outcome"]) == ("store", "ok")

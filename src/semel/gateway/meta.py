@@ -40,6 +40,10 @@ LOGS_UNASKED: Final = "dev.semel/logs-unasked"
 """On a request that `semel connect` passes on: true if its client, of the handshake eras, has named no level of log
 lines, and takes what comes."""
 
+AS_TASK: Final = "dev.semel/as-task"
+"""On a call that `semel connect` passes on: true if its client, of 2025-11-25, wants a task for an answer, however soon
+the call ends."""
+
 TASK_GIVEN: Final = "dev.semel/task-given"
 """Within semel's client: the handle of a task, on its way through the SDK, which knows no such result."""
 

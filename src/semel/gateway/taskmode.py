@@ -56,9 +56,8 @@ def without_tasks(capabilities: Mapping[str, Any]) -> dict[str, Any]:
     return bare
 
 
-def with_support(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a tool as MCP 2025-11-25 shows it, where the client decides which call is a task."""
-    mode = mode_of(tool)
+def with_support(tool: Mapping[str, Any], mode: TaskMode) -> dict[str, Any]:
+    """Return a tool of this mode as MCP 2025-11-25 shows it, where the client decides which call is a task."""
     bare = {name: value for name, value in tool.items() if name != "execution"}
     if mode is TaskMode.NEVER:
         return bare

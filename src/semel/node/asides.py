@@ -198,6 +198,8 @@ class Asides:
         """Stops a tool that runs here."""
         self.happened: Callable[[str, str], None] = lambda _kind, _uri: None
         """Is told what changed, here or at a peer."""
+        self.questioned: Callable[[CallId], None] = lambda _call: None
+        """Is told of which call other questions are open now."""
         self.watch: Callable[[frozenset[str]], None] = lambda _uris: None
         """Is told which resources somebody wants to hear of, here or at a peer."""
 
@@ -206,6 +208,11 @@ class Asides:
     def waiting(self, call: CallId, party: Party) -> "_Waiting":
         """Let somebody hear of a call as long as the context is open; what is still asked, they are asked at once."""
         return _Waiting(self, call, party)
+
+    def questions(self, call: CallId) -> dict[str, Question]:
+        """Return what is asked about a call just now, by the questions' keys."""
+        aside = self._calls.get(call)
+        return {} if aside is None else dict(aside.questions)
 
     def answer(
         self,
@@ -337,12 +344,14 @@ class Asides:
     def _put(self, question: Question) -> None:
         aside = self._calls.setdefault(question.call, _Aside())
         aside.questions[question.key] = question
+        self.questioned(question.call)
         for party in list(aside.parties):
             party.asked(question)
 
     def _withdraw(self, call: CallId, key: str) -> None:
         aside = self._calls.get(call)
         if aside is not None and aside.questions.pop(key, None) is not None:
+            self.questioned(call)
             for party in list(aside.parties):
                 party.withdrawn(key)
             self._tidy(call, aside)

@@ -1,11 +1,11 @@
 """What the door may ask of a node: take a call, show the tools, say how it stands. Implemented by `node.Node`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from semel.core.call import CallId, Record
-from semel.node.asides import Asides, Party
+from semel.node.asides import Asides, Party, Question
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,17 @@ class Witness(Backend, Protocol):
 
         Raises:
             Unconfirmed: it is not known here, or in doubt, and the log does not tell whether that is its last word.
+        """
+        ...
+
+    async def questions(self, call: CallId) -> Mapping[str, Question]:
+        """Return what the tool that runs for a call asks just now, by its questions' keys, as far as is known here."""
+        ...
+
+    async def watch(self, call: CallId, changed: Callable[[], None]) -> Callable[[], None]:
+        """Have `changed` called whenever a call comes to stand otherwise, be it in another round, or its tool asks.
+
+        Returns what ends that; both are of this event loop. A node that goes down forgets who watches.
         """
         ...
 

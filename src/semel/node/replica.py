@@ -8,6 +8,7 @@ One process writes it; audit queries read it through connections of their own.
 import hashlib
 import json
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -69,9 +70,9 @@ ON CONFLICT (execution_id) DO UPDATE SET intents = excluded.intents, position = 
 
 _FIND = f"SELECT {COLUMNS} FROM calls WHERE caller = ? AND key = ? AND round = ?"
 
-KEPT_MAX = 1024
-KEPT_BYTES_MAX = 4 * 2**20
-"""So many records, and bytes of payloads, are kept in memory before they must be committed."""
+UNWRITTEN_MAX = 1024
+UNWRITTEN_BYTES_MAX = 4 * 2**20
+"""So many records, and bytes of payloads, may be in memory alone before they must be committed."""
 
 _ABSENT_MAX = 4096
 """So many calls that are not there are remembered as such."""
@@ -130,10 +131,12 @@ class Replica:
             ReplicaError: it is damaged, foreign or newer, or cannot be written.
         """
         self.path = path
+        self.kept: Callable[[CallId], None] = lambda _call: None
+        """Is told which call has come to stand otherwise."""
         self._guard = _Guard(path)
-        self._kept: dict[CallId, Record] = {}
+        self._unwritten: dict[CallId, Record] = {}
         """What is not in the file yet."""
-        self._kept_bytes = 0
+        self._unwritten_bytes = 0
         self._absent: set[CallId] = set()
         """Calls that were looked for in vain, and have not been kept since."""
         with self._guard:
@@ -183,13 +186,13 @@ class Replica:
 
     @property
     def full(self) -> bool:
-        """True if so much is kept in memory that it is time to commit."""
-        return len(self._kept) >= KEPT_MAX or self._kept_bytes >= KEPT_BYTES_MAX
+        """True if so much is in memory alone that it is time to commit."""
+        return len(self._unwritten) >= UNWRITTEN_MAX or self._unwritten_bytes >= UNWRITTEN_BYTES_MAX
 
     def _write(self) -> None:
-        self._connection.executemany(_KEEP, map(_row_of, self._kept.values()))
-        self._kept.clear()
-        self._kept_bytes = 0
+        self._connection.executemany(_KEEP, map(_row_of, self._unwritten.values()))
+        self._unwritten.clear()
+        self._unwritten_bytes = 0
 
     def sync(self) -> None:
         """Make durable what was committed before; from any thread.
@@ -209,8 +212,8 @@ class Replica:
         The totals of the snapshot are the last commit from now on.
         """
         with self._guard:
-            self._kept.clear()
-            self._kept_bytes = 0
+            self._unwritten.clear()
+            self._unwritten_bytes = 0
             self._absent.clear()
             self._connection.execute("ROLLBACK")
             with closing(sqlite3.connect(snapshot)) as source:
@@ -225,8 +228,8 @@ class Replica:
 
     def find(self, call: CallId) -> Record | None:
         """Return the record of a call, if it is remembered."""
-        if (kept := self._kept.get(call)) is not None:
-            return kept
+        if (unwritten := self._unwritten.get(call)) is not None:
+            return unwritten
         if call in self._absent:  # a new call is looked for as it comes, and once more as it begins
             return None
         with self._guard:
@@ -241,8 +244,9 @@ class Replica:
     def keep(self, record: Record) -> None:
         """Remember a record in place of an earlier one of the same call."""
         self._absent.discard(record.id)
-        self._kept[record.id] = record
-        self._kept_bytes += len(record.arguments) + len(record.result or b"")
+        self._unwritten[record.id] = record
+        self._unwritten_bytes += len(record.arguments) + len(record.result or b"")
+        self.kept(record.id)
 
     def keep_evidence(self, position: int, outcome: Outcome) -> None:
         """Remember an outcome that came too late to stand."""

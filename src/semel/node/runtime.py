@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -65,6 +65,7 @@ from semel.node.status import View, cluster_status
 from semel.node.tasks import Tasks
 from semel.node.tools import Toolbox
 from semel.node.trimming import Trimmer
+from semel.node.watches import Watches
 
 TICK_S = 0.05
 """Well below every waiting time of the core."""
@@ -130,6 +131,8 @@ class Runtime:
         self._decider = Decider(identity, Ledger(replica, replica.totals()), self.limits)
         self._desk = Desk(identity.node, self.limits)
         self._beginnings = Beginnings()
+        self._watches = Watches()
+        replica.kept = self.asides.questioned = self._watches.touch
         self._tasks = Tasks(self._fail)
         self._performing = Performing(
             log, toolbox, self.asides, self.peers, self._desk, self._troubles, self._tasks, self._step, self._written
@@ -302,6 +305,10 @@ class Runtime:
                 raise
         return self._decider.ledger.find(call)
 
+    def watch(self, call: CallId, changed: Callable[[], None]) -> Callable[[], None]:
+        """Have `changed` called whenever a call comes to stand otherwise; see `Backend.watch`."""
+        return self._watches.watch(call, changed)
+
     async def begun(self, call: CallId) -> None:
         """Wait until a call has begun; see `Backend.begun`."""
         await self._beginnings.wait(call, self._decider.ledger.open)
@@ -457,6 +464,7 @@ class Runtime:
                 self._replica.install(snapshot.path)
                 self._last_entry = snapshot.last_entry
                 self._step(Installed(snapshot.totals))
+                self._watches.touch_all()
                 logger.info("went on from a peer's snapshot, at position %d", self.position)
         finally:
             snapshot.path.unlink(missing_ok=True)

@@ -269,7 +269,8 @@ def _refusal(error: MCPError) -> Exception:
     """Return what a JSON-RPC error means: one of our own errors, an answer, or that no semel node answers there."""
     if _is_ours(error):
         return by_code(str(error.data.get("code")), error.message)
-    if error.code == types.MISSING_REQUIRED_CLIENT_CAPABILITY:
+    never_a_task = isinstance(error.data, dict) and meta.TASK in error.data
+    if error.code == types.MISSING_REQUIRED_CLIENT_CAPABILITY or never_a_task:
         return error  # the caller's to know: no other node says anything else
     if error.code == types.INTERNAL_ERROR:
         return Unreachable(f"it failed: {error.message}")

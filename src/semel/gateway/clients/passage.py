@@ -10,21 +10,20 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from mcp import MCPError, types
 from mcp.server import Server
-from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from mcp_types import CLIENT_CAPABILITIES_META_KEY, LOG_LEVEL_META_KEY, PROTOCOL_VERSION_META_KEY
 
 from semel.errors import Busy, SemelError
 from semel.gateway import meta
 from semel.gateway.clients.client import Client
 from semel.gateway.clients.lookout import Lookout
+from semel.gateway.clients.passedtasks import PassedTasks
 from semel.gateway.doors.announcing import Announcer
-from semel.gateway.doors.asked import ANONYMOUS, KEYS_OF_CLIENTS, Asked, Context
+from semel.gateway.doors.asked import ANONYMOUS, KEYS_OF_CLIENTS, Asked
 from semel.gateway.doors.hearing import Hearing
 from semel.gateway.doors.inquiries import Inquiry
 from semel.gateway.doors.server import make_door
-from semel.gateway.doors.tasks import declares, missing_capability, takes_tasks
+from semel.gateway.doors.tasking import takes_tasks
 from semel.gateway.taskmode import EXTENSION
 
 _OF_THE_CONNECTION = "io.modelcontextprotocol/"
@@ -69,8 +68,8 @@ async def open_passage(
             client_keys=client_keys,
             tickets=False,
             announcer=announcer,
+            tasks=PassedTasks(passage.ask),
         )
-        _offer_tasks(server)
         yield server
     finally:
         announcer.close()
@@ -108,7 +107,7 @@ class _Passage:
             return _bare(await self._client.request(method, {**params, "_meta": said}, heard=hearing.told))
 
     async def call(self, tool: str, arguments: Mapping[str, Any], given: Asked, hearing: Hearing) -> dict[str, Any]:
-        along = self._passed_on(given.details.meta, hearing, tasks=takes_tasks(given.also))
+        along = self._passed_on(given.details.meta, hearing, tasks=given.as_task or takes_tasks(given.also))
         with self._asking(f"{tool} has no answer"):
             answer = await self._client.call(
                 tool,
@@ -174,29 +173,12 @@ class _Passage:
             self._note(f"no node could be told that the call {given.key} is not wanted any more: {error}")
 
 
-def _offer_tasks(server: Server[Any]) -> None:
-    """Serve the tasks of 2026-07-28, which are all a node's."""
-    passed_on = server.get_request_handler("completion/complete")  # as all that is no call
-    assert passed_on is not None
-    pass_on = passed_on.handler
-
-    async def ask(context: Context, params: types.RequestParams) -> Any:
-        if context.protocol_version not in MODERN_PROTOCOL_VERSIONS:
-            raise MCPError(types.METHOD_NOT_FOUND, "Method not found", context.method)
-        if not declares(context):
-            raise missing_capability()
-        return await pass_on(context, params)
-
-    server.extensions[EXTENSION] = {}
-    for method in ("tasks/get", "tasks/update", "tasks/cancel"):
-        server.add_request_handler(method, types.RequestParams, ask)
-
-
 def _said_by_semel(given: Asked | Inquiry) -> dict[str, Any]:
-    """Return what a node could not know otherwise: who asks, and which questions were answered with errors."""
+    """Return what a node could not know otherwise: who asks, what for, and how a server's questions were answered."""
     caller = {} if given.caller == ANONYMOUS else {meta.CALLER: given.caller}
     refused = {meta.REFUSED: dict(given.refused)} if given.refused else {}
-    return caller | refused
+    as_task = {meta.AS_TASK: True} if isinstance(given, Asked) and given.as_task else {}
+    return caller | refused | as_task
 
 
 def _bare(raw: Mapping[str, Any]) -> dict[str, Any]:

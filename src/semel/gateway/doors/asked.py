@@ -36,12 +36,23 @@ but there are clients that send it; those whose SDK has no place for it send it 
 KEYS_OF_CLIENTS = (PROPOSED_KEY, "claudecode/toolUseId")
 """Names in `_meta` by which clients already name their calls, each use of a tool once."""
 
+ERA_2025 = "2025-11-25"
+"""The one version before the extension that knows tasks."""
+
 Context = ServerRequestContext[Any, Any]
 
 _LEVEL = "dev.semel/log-level"
 _PARTY = "dev.semel/party"
 _PARTY_CHARS_MAX = 64
-_TOLD_OTHERWISE = (meta.KEY, meta.KEY_MADE, meta.CALLER, meta.CLIENT, meta.REFUSED, meta.ERRORS_AS_RESULTS)
+_TOLD_OTHERWISE = (
+    meta.KEY,
+    meta.KEY_MADE,
+    meta.CALLER,
+    meta.CLIENT,
+    meta.REFUSED,
+    meta.ERRORS_AS_RESULTS,
+    meta.AS_TASK,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +63,8 @@ class Asked:
     client. `client` is what the client program calls itself, for information. `held` counts the tickets that the
     request has had because its call was held. `details` is the rest, for the node: what the tool may learn of `_meta`,
     and the round; `replies` are answers to what a running tool has asked, by the keys of its questions, and `refused`
-    the errors in the place of answers. `state` is the request's own `requestState`. `also` is its `_meta`, as it came.
+    the errors in the place of answers. `state` is the request's own `requestState`. `as_task` is true if the request
+    itself wants a task for an answer, as those of 2025-11-25 can. `also` is its `_meta`, as it came.
     """
 
     key: str
@@ -65,6 +77,7 @@ class Asked:
     replies: Mapping[str, Any] = field(default_factory=dict)
     refused: Mapping[str, Any] = field(default_factory=dict)
     state: str | None = None
+    as_task: bool = False
     also: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -91,6 +104,7 @@ def asked(context: Context, params: types.CallToolRequestParams, client_keys: Se
         caller=caller,
         client=_client(context),
         details=Details(meta=call_meta(context)),
+        as_task=_wants_task(context),
         also=said,
     )
     replies = (context.params or {}).get("inputResponses")
@@ -189,6 +203,12 @@ def call_meta(context: Context) -> dict[str, Any]:
     if said.get(PROTOCOL_VERSION_META_KEY) in MODERN_PROTOCOL_VERSIONS:
         del said[PROTOCOL_VERSION_META_KEY]
     return said
+
+
+def _wants_task(context: Context) -> bool:
+    if context.protocol_version == ERA_2025:
+        return "task" in (context.params or {})
+    return context.protocol_version in MODERN_PROTOCOL_VERSIONS and _said(context).get(meta.AS_TASK) is True
 
 
 def _party(context: Context) -> str | None:

@@ -39,12 +39,13 @@ class Hearing:
     """A `Party` for one request, as long as the context is open; lives in the node's event loop.
 
     Of a client of 2026-07-28 `questions` are what it is to be asked; if it cannot be asked by this request (not
-    `collects`), it declines.
+    `collects`), it declines. If another request will ask it (not `asks`), it is asked nothing.
     """
 
-    def __init__(self, context: ServerRequestContext[Any, Any], *, collects: bool = True) -> None:
+    def __init__(self, context: ServerRequestContext[Any, Any], *, collects: bool = True, asks: bool = True) -> None:
         self._context = context
         self._collects = collects
+        self._asks = asks
         self.modern = context.protocol_version in MODERN_PROTOCOL_VERSIONS
         self.questions: dict[str, Question] = {}
         self._woken: asyncio.Future[None] | None = None
@@ -59,7 +60,8 @@ class Hearing:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let what was said leave before the answer does."""
+        """Let what was said leave before the answer does; what is asked from now on is somebody else's to answer."""
+        self._asks = False
         tasks = list(self._asking.values())
         if self._teller is not None and self._said is not None:
             if error is None:
@@ -97,6 +99,8 @@ class Hearing:
 
     def asked(self, question: Question) -> None:
         """Take a question."""
+        if not self._asks:
+            return
         if self.modern and self._collects:
             self.questions[question.key] = question
             self._wake()

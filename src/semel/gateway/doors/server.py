@@ -30,8 +30,8 @@ from semel.gateway.doors.driving import asked_for, called, failure
 from semel.gateway.doors.hearing import Hearing
 from semel.gateway.doors.inquiries import INTERACTIVE, Inquiry
 from semel.gateway.doors.refusing import as_protocol_error, data_of, held, may_ask_again
-from semel.gateway.doors.tasks import CAPABILITY_OF_2025, ERA_2025, Tasks
-from semel.gateway.taskmode import with_support
+from semel.gateway.doors.tasking import Desk
+from semel.gateway.doors.taskoffer import handler_of, offer
 from semel.node.backend import Backend
 
 __all__ = ["ANONYMOUS", "KEYS_OF_CLIENTS", "as_protocol_error", "make_door", "make_server"]
@@ -54,7 +54,7 @@ def make_server(
     client_keys: Sequence[str] = KEYS_OF_CLIENTS,
     require_key: bool = False,
     announcer: Announcer | None = None,
-    tasks: Tasks | None = None,
+    tasks: Desk | None = None,
 ) -> Server[Any]:
     """Return the MCP server of a node.
 
@@ -77,7 +77,7 @@ def make_door(
     client_keys: Sequence[str] = KEYS_OF_CLIENTS,
     tickets: bool = True,
     announcer: Announcer | None = None,
-    tasks: Tasks | None = None,
+    tasks: Desk | None = None,
 ) -> Server[Any]:
     """Return an MCP server of both eras for what is behind `door`.
 
@@ -102,7 +102,7 @@ def make_door(
     if announcer is not None:
         _serve_subscriptions(server, announcer)
     if tasks is not None:
-        tasks.offer(server, as_protocol_error)
+        offer(server, handler_of(tasks, as_protocol_error), lambda: tasks)
     return server
 
 
@@ -116,7 +116,7 @@ class _Handlers:
         client_keys: Sequence[str],
         tickets: bool,
         announcer: Announcer | None,
-        tasks: Tasks | None,
+        tasks: Desk | None,
     ) -> None:
         self._door = door
         self._client_keys = client_keys
@@ -130,8 +130,6 @@ class _Handlers:
             self._announcer.met(context)
         try:
             tools = [_shown(tool, context.protocol_version) for tool in await self._door.tools()]
-            if self._tasks is not None and context.protocol_version == ERA_2025:
-                tools = [with_support(tool) for tool in tools]
         except SemelError as error:
             raise as_protocol_error(error) from error
         return {"tools": tools, "resultType": "complete", "ttlMs": 0, "cacheScope": "public"}
@@ -144,10 +142,10 @@ class _Handlers:
             raise as_protocol_error(error) from error
         rounds = [given]
         try:
-            async with Hearing(context) as hearing:
+            async with Hearing(context, asks=not given.as_task) as hearing:
                 ask = partial(called, self._door, params.name, params.arguments or {}, rounds, hearing)
                 tasks = self._tasks
-                result = await (ask() if tasks is None else tasks.answer(context, params.name, given.id, ask))
+                result = await (ask() if tasks is None else tasks.answer(context, params.name, given, ask))
         except SemelError as error:
             if self._tickets and may_ask_again(error, given, context.protocol_version):
                 return held(error, given)
@@ -196,8 +194,6 @@ class _Offering(Server[Any]):
         for name in ("prompts", "resources", "logging", "completions"):
             if getattr(offered, name) is None:
                 setattr(served, name, None)
-        if "tasks/result" in self._request_handlers and named.get("protocol_version") not in MODERN_PROTOCOL_VERSIONS:
-            served.tasks = CAPABILITY_OF_2025
         return served
 
 

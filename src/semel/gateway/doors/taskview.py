@@ -22,6 +22,12 @@ POLL_MAX_MS = 5000
 """A client is asked to look again after a tenth of the time that the call has taken so far, within these bounds: so it
 learns of the end at most a tenth late, and a call of an hour is not asked after thousands of times."""
 
+_ONLY_DETAILED = ("resultType", "result", "error", "inputRequests")
+"""What the extension's answer to tasks/get says and a Task of 2025-11-25 does not."""
+
+UNDER_WAY = ("working", "input_required")
+"""The states of a task of which more is to be expected."""
+
 RELATED = "io.modelcontextprotocol/related-task"
 
 
@@ -49,7 +55,7 @@ class View:
     @property
     def over(self) -> bool:
         """True if nothing more is to be expected: in semel's words, an outcome, or doubt."""
-        return self.status not in ("working", "input_required")
+        return self.status not in UNDER_WAY
 
 
 def view(task_id: str, rounds: Sequence[Record], questions: Mapping[str, Question] | None = None) -> View:
@@ -172,16 +178,28 @@ def detailed(task: View, retention_ms: int, now_ms: int) -> dict[str, Any]:
     return told
 
 
-def as_of_2025(task: View, retention_ms: int, now_ms: int) -> dict[str, Any]:
-    """Return the Task of MCP 2025-11-25, which says `failed` of an error of the tool's, too."""
-    told = _envelope(task, retention_ms, now_ms)
-    told["ttl"] = told.pop("ttlMs")
+def as_of_2025(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the Task of MCP 2025-11-25, which says `failed` of an error of the tool's, too; made of a `detailed` one.
+
+    Its result and its questions are asked for in other ways.
+    """
+    told = {name: value for name, value in task.items() if name not in _ONLY_DETAILED}
+    told["ttl"] = told.pop("ttlMs", None)
     if "pollIntervalMs" in told:
         told["pollInterval"] = told.pop("pollIntervalMs")
-    if task.status == "completed" and task.result is not None and task.result.get("isError") is True:
+    result = task.get("result") or {}
+    if task["status"] == "completed" and result.get("isError") is True:
         told["status"] = "failed"
-        told.setdefault("statusMessage", _text(task.result))
+        told.setdefault("statusMessage", _text(result))
     return told
+
+
+def result_of_2025(task_id: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a task's result as the tasks/result of MCP 2025-11-25 tells it."""
+    told = {name: value for name, value in result.items() if name != "resultType"}
+    if not isinstance(told.get("structuredContent", {}), dict):
+        del told["structuredContent"]  # this version knows objects only; the content says the same
+    return {**told, "_meta": {**told.get("_meta", {}), RELATED: {"taskId": task_id}}}
 
 
 def _envelope(task: View, retention_ms: int, now_ms: int) -> dict[str, Any]:

@@ -4,34 +4,35 @@ Knows which of the two loops each method is for, of a node's and of whoever wait
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from semel.core.call import CallId
+from semel.core.call import CallId, Record
+from semel.errors import NoLeader
 from semel.gateway.loopthread import LoopThread
 from semel.node.asides import Hub, Party, Question
-from semel.node.backend import Backend, Reply
+from semel.node.backend import Reply, Witness
 
 _Result = TypeVar("_Result")
 
 
 class Afar:
-    """A `Backend` in front of one in `thread`.
+    """A `Witness` in front of one in `thread`.
 
     `near` is that one while it is there, for what any thread may ask; `there`, which runs in the thread, waits for it.
     """
 
-    near: Backend | None = None
+    near: Witness | None = None
 
     def __init__(self, thread: LoopThread) -> None:
         self._thread = thread
         self.asides: Any = _Asides(self)
 
-    async def there(self) -> Backend:
-        """Wait for the backend, in its thread; raises SemelError if it is known not to come."""
+    async def there(self) -> Witness:
+        """Wait for the node, in its thread; raises SemelError if it is known not to come."""
         raise NotImplementedError
 
     def tools(self) -> Sequence[Mapping[str, Any]]:
@@ -49,20 +50,65 @@ class Afar:
     async def call(self, tool: str, arguments: Mapping[str, Any], *, party: Party | None = None, **given: Any) -> Reply:
         """Run a call once and return how it stands; `given` is what else `Backend.call` takes."""
         far = None if party is None else _FarParty(party, self)
-
-        async def call() -> Reply:
-            return await (await self.there()).call(tool, arguments, party=far, **given)
-
-        return await self.across(call())
+        return await self.have(lambda node: node.call(tool, arguments, party=far, **given))
 
     async def ask(self, method: str, params: Mapping[str, Any], party: Party) -> dict[str, Any]:
         """Return what the servers behind the node answer to a request that is no call; raises `Unanswered`."""
         far = _FarParty(party, self)
+        return await self.have(lambda node: node.ask(method, params, far))
 
-        async def ask() -> dict[str, Any]:
-            return await (await self.there()).ask(method, params, far)
+    # How calls stand.
 
-        return await self.across(ask())
+    @property
+    def cluster_id(self) -> str:
+        """What the log calls its cluster."""
+        return self._here().cluster_id
+
+    @property
+    def retention_ms(self) -> int:
+        """How long the result of a call is kept."""
+        return self._here().retention_ms
+
+    async def stand(self, call: CallId) -> Record | None:
+        """Return how a call stands in the log, None if it does not."""
+        return await self.have(lambda node: node.stand(call))
+
+    async def questions(self, call: CallId) -> Mapping[str, Question]:
+        """Return what the tool that runs for a call asks just now; it is answered by way of `asides`."""
+        return await self.have(lambda node: node.questions(call))
+
+    async def watch(self, call: CallId, changed: Callable[[], None]) -> Callable[[], None]:
+        """Have `changed` called, in the door's loop, whenever a call comes to stand otherwise."""
+        loop = asyncio.get_running_loop()
+
+        def far() -> None:
+            with suppress(RuntimeError):  # the door's loop is closed
+                loop.call_soon_threadsafe(changed)
+
+        end_far = await self.have(lambda node: node.watch(call, far))
+
+        def end() -> None:
+            with suppress(RuntimeError):  # the node's loop is closed
+                self._thread.call_soon(end_far)
+
+        return end
+
+    async def begun(self, call: CallId) -> None:
+        """Wait until a call has begun."""
+        await self.have(lambda node: node.begun(call))
+
+    def _here(self) -> Witness:
+        if self.near is None:
+            raise NoLeader("this node is not up")
+        return self.near
+
+    def have(self, do: Callable[[Witness], Awaitable[_Result]]) -> "asyncio.Future[_Result]":
+        """Have the node do something, in its thread, once it is there."""
+
+        async def work() -> _Result:
+            return await do(await self.there())
+
+        return self.across(work())
 
     def across(self, work: Coroutine[Any, Any, _Result]) -> "asyncio.Future[_Result]":
         """Begin `work` in the node's thread.
@@ -85,18 +131,18 @@ class _Asides:
     def answer(self, call: CallId, key: str, **answer: Any) -> None:
         """Answer a question."""
 
-        async def answered() -> None:
-            (self._hub or (await self._afar.there()).asides).answer(call, key, **answer)
+        async def answered(node: Witness) -> None:
+            (self._hub or node.asides).answer(call, key, **answer)
 
-        self._afar.across(answered())
+        self._afar.have(answered)
 
     def cancel(self, call: CallId) -> None:
         """Have the tool of a call stopped."""
 
-        async def cancel() -> None:
-            (await self._afar.there()).asides.cancel(call)
+        async def cancel(node: Witness) -> None:
+            node.asides.cancel(call)
 
-        self._afar.across(cancel())
+        self._afar.have(cancel)
 
 
 class _FarParty:

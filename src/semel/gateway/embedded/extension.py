@@ -21,17 +21,20 @@ from semel.errors import SemelError, TargetError, UsageError
 from semel.gateway import meta
 from semel.gateway.doors.asked import Context
 from semel.gateway.doors.server import KEYS_OF_CLIENTS, as_protocol_error, make_server
+from semel.gateway.doors.taskoffer import offer, offers_its_own
+from semel.gateway.doors.tasks import Tasks
 from semel.gateway.embedded.within import REQUEST, Noting, Within
 from semel.gateway.runningloop import RunningLoop
+from semel.gateway.upstreams.catalogue import mode_listed
 from semel.gateway.upstreams.objects import hooks_of, server_of
 from semel.gateway.upstreams.servers import InProcess, Served
 from semel.gateway.upstreams.target import Target
-from semel.node.backend import Backend
+from semel.node.backend import Witness
 
 _CALL = "tools/call"
 
 
-class Membership(Backend, Protocol):
+class Membership(Witness, Protocol):
     """The node of this process, from `join` to `leave`; for the server's own loop."""
 
     def join(self) -> None:
@@ -80,7 +83,10 @@ class Embedded(Extension):
         self._within: Within | None = None
         self._loop: RunningLoop | None = None
         self._membership: Membership | None = None
-        self._door: RequestHandler | None = None
+        self._door: Server[Any] | None = None
+        self._tasks: Tasks | None = None
+        self._offers_tasks: bool | None = None
+        """Whether tasks are semel's in this server; None until that is known."""
 
     def settings(self) -> dict[str, Any]:
         """Return what clients are told: where a call's idempotency key may stand, and whether there must be one.
@@ -150,10 +156,11 @@ class Embedded(Extension):
                 self._check_loop()
                 return
             self._wrap(server)
+            self._offer_tasks(server)
             self._loop = _running_loop()
             place = InProcess(self._within.made(), hooks_of(self._author, self._reconcile, place="Semel"))
             membership = self._join(Target(server.name, {server.name: Served(place)}), self._loop)
-            self._door = _door(Noting(membership, self._within), self._keys, self._require_key)
+            self._door = self._made_door(Noting(membership, self._within))
             membership.join()
             self._membership = membership
         except BaseException:
@@ -185,6 +192,21 @@ class Embedded(Extension):
             self._behind = entry.handler
             server.add_request_handler(_CALL, types.CallToolRequestParams, self._serve)
 
+    def _offer_tasks(self, server: Server[Any]) -> None:
+        """Offer tasks, but for a server that has its own: those stay its author's, and calls become none of semel's.
+
+        That is known only now: an extension that brings some may be applied after this one.
+        """
+        if self._offers_tasks is None:
+            self._offers_tasks = not offers_its_own(server)
+            if self._offers_tasks:
+                offer(server, self._serve, lambda: self._tasks, mode_listed)
+
+    def _made_door(self, node: Any) -> Server[Any]:
+        """Return what answers requests: the same door that a node has, without the server that it is in."""
+        self._tasks = Tasks(node) if self._offers_tasks else None
+        return make_server(node, client_keys=self._keys, require_key=self._require_key, tasks=self._tasks)
+
     def _handler(self) -> RequestHandler:
         """Return what is behind semel: the server's own handler, after the extensions that come later."""
         if self._behind is not None:
@@ -195,7 +217,8 @@ class Embedded(Extension):
         later = extensions[extensions.index(self) + 1 :]
         return compose_tool_call_handler(later, self._author._handle_call_tool)
 
-    async def _serve(self, context: Context, params: types.CallToolRequestParams) -> HandlerResult:
+    async def _serve(self, context: Context, params: Any) -> HandlerResult:
+        """Answer a call, or a request on a task, by the door."""
         try:
             if self._membership is None:
                 raise UsageError(
@@ -207,22 +230,17 @@ class Embedded(Extension):
         except SemelError as error:
             raise as_protocol_error(error) from error
         assert self._door is not None
+        entry = self._door.get_request_handler(context.method)
+        assert entry is not None, context.method
         token = REQUEST.set(context)
         try:
-            return await self._door(context, params)
+            return await entry.handler(context, params)
         finally:
             REQUEST.reset(token)
 
 
 async def _missing(_context: Context, _params: Any) -> HandlerResult:
     raise AssertionError("the server's own handler is found before it is served")
-
-
-def _door(backend: Backend, keys: Sequence[str], require_key: bool) -> RequestHandler:
-    """Return what answers a call: the same door that a node has, without the server that it is in."""
-    entry = make_server(backend, client_keys=keys, require_key=require_key).get_request_handler(_CALL)
-    assert entry is not None
-    return entry.handler
 
 
 def _made_just_now(extension: Extension) -> MCPServer[Any] | None:

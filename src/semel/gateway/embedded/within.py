@@ -4,8 +4,9 @@ What a tool says and asks goes to whoever waits for its call, on whichever node.
 process sees that request's surroundings as well: its headers, and what authenticated its user.
 """
 
+import asyncio
 import contextvars
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -21,11 +22,15 @@ from mcp.server.subscriptions import ListenHandler, SubscriptionBus, ToolsListCh
 
 from semel.gateway.asker import ASKER
 from semel.gateway.doors.asked import Context
-from semel.gateway.upstreams.declare import CURRENT
-from semel.node.backend import Backend, Reply
+from semel.gateway.upstreams.declare import CURRENT, CurrentCall
+from semel.node.backend import Reply, Witness
 
 REQUEST: ContextVar[Context] = ContextVar("semel_request")
 """The request that asks for a call just now; set where it comes in, read where its key is known."""
+
+LEFT_MAX = 1024
+"""So many requests that wait no more are remembered for the runs of their calls; the oldest go first. One that is
+answered with a task is left as its run begins; and that may begin at another node."""
 
 _ANNOUNCEMENTS = (
     "send_prompt_list_changed",
@@ -43,6 +48,8 @@ class Request:
     arguments: Mapping[str, Any]
     context: Context
     surroundings: contextvars.Context = field(default_factory=contextvars.copy_context)
+    seen: bool = False
+    """Whether a run has seen it."""
 
 
 class Within:
@@ -54,6 +61,8 @@ class Within:
         self._handler = handler
         self._bus = bus
         self._requests: defaultdict[tuple[str, str], list[Request]] = defaultdict(list)
+        self._left: OrderedDict[tuple[str, str], Request] = OrderedDict()
+        """Those that wait no more, for one because a task has been given, and whose call no run here has begun."""
         self.states: list[Any] = []
         """What the server's lifespans have yielded that are under way; on most transports there is one."""
 
@@ -75,10 +84,16 @@ class Within:
 
     @contextmanager
     def waiting(self, name: tuple[str, str], request: Request) -> Iterator[None]:
-        """Let a run for the call `name` (caller and key) see this request."""
+        """Let a run for the call `name` (caller and key) see this request, also if it is left before the run begins."""
         self._requests[name].append(request)
         try:
             yield
+        except asyncio.CancelledError:
+            if not request.seen:
+                self._left[name] = request
+                if len(self._left) > LEFT_MAX:
+                    self._left.popitem(last=False)
+            raise
         finally:
             self._requests[name].remove(request)
             if not self._requests[name]:
@@ -92,18 +107,29 @@ class Within:
         """Run a tool in the surroundings of the request that it runs for."""
         current = CURRENT.get()
         context = replace(context, lifespan_context=self.states[-1])
-        for request in self._requests.get((current.caller, current.key), ()):
+        request = self._request(current, params)
+        if request is not None:
+            request.seen = True
+            asker = ASKER.get()
+            for variable, value in request.surroundings.items():
+                variable.set(value)
+            CURRENT.set(current)
+            ASKER.set(asker)
+            session: Any = _Session(request.context.session, context.session, self._bus)
+            context = replace(context, session=session, request=request.context.request)
+        return await self._handler()(context, params)
+
+    def _request(self, current: CurrentCall, params: types.CallToolRequestParams) -> Request | None:
+        """Return the request that a run is for, if it came to this process."""
+        name = (current.caller, current.key)
+        requests = list(self._requests.get(name, ()))
+        if name in self._left:
+            requests.append(self._left.pop(name))
+        for request in requests:
             # One that asks for something else under this key is about to be refused.
             if (request.tool, request.arguments) == (params.name, params.arguments or {}):
-                asker = ASKER.get()
-                for variable, value in request.surroundings.items():
-                    variable.set(value)
-                CURRENT.set(current)
-                ASKER.set(asker)
-                session: Any = _Session(request.context.session, context.session, self._bus)
-                context = replace(context, session=session, request=request.context.request)
-                break
-        return await self._handler()(context, params)
+                return request
+        return None
 
 
 class _Session:
@@ -125,9 +151,9 @@ class _Session:
 
 
 class Noting:
-    """A `Backend` that notes which request each call is for."""
+    """A `Witness` that notes which request each call is for."""
 
-    def __init__(self, backend: Backend, within: Within) -> None:
+    def __init__(self, backend: Witness, within: Within) -> None:
         self._backend = backend
         self._within = within
 
@@ -136,5 +162,8 @@ class Noting:
 
     async def call(self, tool: str, arguments: Mapping[str, Any], **given: Any) -> Reply:
         """Run a call once and return how it stands; `given` is what else `Backend.call` takes."""
-        with self._within.waiting((given["caller"], given["key"]), Request(tool, arguments, REQUEST.get())):
+        asking = REQUEST.get(None)
+        if asking is None:  # for who listens to a task, which goes on by itself
+            return await self._backend.call(tool, arguments, **given)
+        with self._within.waiting((given["caller"], given["key"]), Request(tool, arguments, asking)):
             return await self._backend.call(tool, arguments, **given)

@@ -118,6 +118,12 @@ class Catalogue:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def mode_listed(tool: Mapping[str, Any]) -> TaskMode:
+    """Return whether the calls of a tool become tasks, as its own server lists it and if no operator says otherwise."""
+    effect, _ = _effect(tool.get("_meta") or {}, tool.get("annotations") or {})
+    return said_of(tool) or (TaskMode.NEVER if effect is Effect.READ else TaskMode.AUTO)
+
+
 def make_entry(server: str, tool: Mapping[str, Any], *, prefix: str = "", override: Override = NOTHING) -> Entry:
     """Return the entry of a tool that `server` listed as `tool`.
 
