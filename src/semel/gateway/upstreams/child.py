@@ -37,6 +37,9 @@ _STOP_S = 1.0
 _OWN_ID_FIRST = 2**30
 """The ids of requests that do not go through the SDK's session begin here: it counts its own from 1."""
 
+_NOT_WANTED = "caller cancelled"
+"""Why a request is given up, in the SDK's own words."""
+
 Incoming: TypeAlias = SessionMessage | Exception
 """What the SDK's client reads; this transport never sends it an exception."""
 
@@ -76,6 +79,8 @@ class Child:
         self._own = itertools.count(_OWN_ID_FIRST)
         self._own_asked = _OWN_ID_FIRST - 1
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._leaving: list[bytes] = []
+        """What `request` sends in this turn of the event loop: many calls may begin at once, and leave together."""
         self._over = False
         self.last_words = ""
 
@@ -129,24 +134,35 @@ class Child:
         Raises:
             MCPError: the server answered with an error, or has gone.
         """
-        if self._over:
-            raise MCPError(types.CONNECTION_CLOSED, "Connection closed")
         assert self._process is not None
         assert self._process.stdin is not None
+        with contextlib.suppress(OSError):  # that it is gone shows at its stdout
+            await self._process.stdin.drain()
+        if self._over:
+            raise MCPError(types.CONNECTION_CLOSED, "Connection closed")
         number = self._own_asked = next(self._own)
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._answers[number] = answer
         try:
-            with contextlib.suppress(OSError):  # that it is gone shows at its stdout
-                self._process.stdin.write(_line({"id": number, "method": method, "params": params}))
-                await self._process.stdin.drain()
+            self._send({"id": number, "method": method, "params": params})
             return await answer
         except asyncio.CancelledError:
-            given_up = {"requestId": number, "reason": "caller cancelled"}
-            self._process.stdin.write(_line({"method": "notifications/cancelled", "params": given_up}))
+            self._send({"method": "notifications/cancelled", "params": {"requestId": number, "reason": _NOT_WANTED}})
             raise
         finally:
             del self._answers[number]
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        line = msgspec.json.encode({"jsonrpc": "2.0", **message}) + b"\n"
+        if not self._leaving:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._leaving.append(line)
+
+    def _flush(self) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        lines, self._leaving = self._leaving, []
+        self._process.stdin.write(b"".join(lines))
 
     @property
     def exit_code(self) -> int | None:
@@ -304,7 +320,3 @@ class Child:
         if text:
             self.last_words = text[:500]
             print(f"[{self._name}] {prefix}{text[:_SHOWN_CHARS_MAX]}", file=sys.stderr, flush=True)
-
-
-def _line(message: Mapping[str, Any]) -> bytes:
-    return msgspec.json.encode({"jsonrpc": "2.0", **message}) + b"\n"
