@@ -35,15 +35,16 @@ class Relay:
     def _bound(self) -> socket.socket:
         place = socket.socket()
         place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # so that one holds the port as the other lets go
         place.bind(("127.0.0.1", self.port))
         return place
 
     def cut(self) -> None:
         """Break all connections, and refuse new ones until `start`, as the port of a dead process does."""
         if self._server is not None:
+            self._place = self._bound()  # bound and not listening: the kernel refuses, and nobody takes the port
             self._server.close()
             self._server = None
-            self._place = self._bound()  # bound and not listening: the kernel refuses, and nobody takes the port
         for connection in self._connections:
             connection.cancel()
 
