@@ -3,7 +3,8 @@
 The law: whatever is accepted here, the SDK accepts, and would hand to the handler as the same values; whatever is odd,
 wrong or rare is None here, and then the SDK says what is to be said. So nothing here speaks of errors. The rungs are
 those of the SDK's `handle_modern_request`, `classify_inbound_request` and `ServerRunner`; msgspec reads less than
-`json.loads` does, and what it reads, it reads alike. `tests/gateway/test_fastpath.py` compares the two ways.
+`json.loads` does, and what it reads, it reads alike. `tests/gateway/test_fastpath.py` and `test_fastlines.py` compare
+the two ways.
 """
 
 from collections.abc import Callable, Iterable, Mapping
