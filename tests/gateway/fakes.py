@@ -56,6 +56,7 @@ class FakeBackend:
     status: Status = Status.OK
     ready: str | None = None
     held: asyncio.Event | None = None
+    waiting: dict[str | None, "asyncio.Future[None]"] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     records: dict[CallId, Record] = field(default_factory=dict)
     offered: dict[str, Any] = field(default_factory=dict)

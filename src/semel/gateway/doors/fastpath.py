@@ -5,20 +5,16 @@ to the same handler, and its answer is put on the wire in the same form. Between
 objects and validate some of them thrice, for a request that wants nothing but an answer.
 """
 
-import json
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import anyio
-import msgspec
 from mcp import types
-from mcp.server import Server, ServerRequestContext
+from mcp.server import Server
 from mcp.server.runner import modern_error_data
-from mcp.server.session import ServerSession
 from mcp.shared.dispatcher import CallOptions
-from mcp.shared.exceptions import NoBackChannelError
 from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS
 from mcp.shared.message import ServerMessageMetadata
 from mcp.shared.transport_context import TransportContext
@@ -26,9 +22,10 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from semel.gateway.doors.lingering import Gone, Lingering, Lookout
-from semel.gateway.doors.plaincall import BODY_BYTES_MAX, METHOD, VERSION, PlainCall, Recognizer
+from semel.gateway.doors.plainanswer import Answers, encoded
+from semel.gateway.doors.plaincall import BODY_BYTES_MAX, PlainCall, Recognizer
+from semel.gateway.plainchannel import PlainChannel
 from semel.gateway.tracing import traced
-from semel.gateway.wireform import on_the_wire
 
 _log = logging.getLogger(__name__)
 
@@ -42,8 +39,7 @@ class FastPath:
         self._app = app
         self._leaving = leaving
         self._path = path
-        self._server = server
-        self._stamp = server.server_info_stamp
+        self._answers = Answers(server)
         self._recognizer = Recognizer(server.get_tool_input_schema)
         self._lookout = Lookout()
 
@@ -76,25 +72,20 @@ class FastPath:
 
     async def _answer(self, call: PlainCall, request: Request) -> tuple[int, bytes]:
         """Return the HTTP status and the JSON-RPC message that answers a call."""
-        entry = self._server.get_request_handler(METHOD)
-        assert entry is not None
         try:
-            params = entry.params_type.model_validate(call.params, by_name=False)
-            result = on_the_wire(await entry.handler(_context(call, request), params), self._stamp)
+            result = await self._answers.result(call, _Channel(call, request), request)
         except Exception as error:
             told = types.JSONRPCError(jsonrpc="2.0", id=call.id, error=modern_error_data(error))
             status = ERROR_CODE_HTTP_STATUS.get(told.error.code, 200)
-            return status, _encoded(told.model_dump(mode="json", by_alias=True, exclude_none=True))
-        return 200, _encoded({"jsonrpc": "2.0", "id": call.id, "result": result})
+            return status, encoded(told.model_dump(mode="json", by_alias=True, exclude_none=True))
+        return 200, encoded({"jsonrpc": "2.0", "id": call.id, "result": result})
 
 
-class _Exchange:
-    """The SDK's `DispatchContext` of one request that gets nothing but its answer."""
-
-    can_send_request = False
+class _Channel(PlainChannel):
+    """The `DispatchContext` of one request over HTTP."""
 
     def __init__(self, call: PlainCall, request: Request) -> None:
-        self.request_id = call.id
+        super().__init__(call.id)
         self._request = request
 
     @property
@@ -112,40 +103,9 @@ class _Exchange:
         """An event that is never set: who cancels closes the connection."""
         return anyio.Event()
 
-    async def send_raw_request(
-        self, method: str, _params: Mapping[str, Any] | None, _opts: CallOptions | None = None
-    ) -> dict[str, Any]:
-        """Refuse: servers of 2026-07-28 ask nothing."""
-        raise NoBackChannelError(method)
-
     async def notify(self, method: str, _params: Mapping[str, Any] | None, _opts: CallOptions | None = None) -> None:
         """Drop it: a plain call asked for neither progress nor logs."""
         _log.debug("dropped %s: the request asked for its answer alone", method)
-
-    async def progress(self, _progress: float, _total: float | None = None, _message: str | None = None) -> None:
-        """Drop it: a plain call has no progress token."""
-
-
-def _context(call: PlainCall, request: Request) -> ServerRequestContext[Any, Any]:
-    """Return what the handler is told of a request, as the SDK tells it."""
-    meta: Any = call.params["_meta"]
-    return ServerRequestContext(
-        session=ServerSession(_Exchange(call, request), call.connection, request_meta=meta),
-        lifespan_context={},
-        protocol_version=VERSION,
-        method=METHOD,
-        params=call.params,
-        request_id=call.id,
-        meta=meta,
-        request=request,
-    )
-
-
-def _encoded(message: dict[str, Any]) -> bytes:
-    try:
-        return msgspec.json.encode(message)
-    except UnicodeEncodeError:  # half characters, which only JSON's escapes can carry
-        return json.dumps(message, separators=(",", ":")).encode()
 
 
 async def _write(status: int, answer: bytes, send: Send, *, streams: bool, last: bool) -> None:

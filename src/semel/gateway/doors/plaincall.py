@@ -3,7 +3,8 @@
 The law: whatever is accepted here, the SDK accepts, and would hand to the handler as the same values; whatever is odd,
 wrong or rare is None here, and then the SDK says what is to be said. So nothing here speaks of errors. The rungs are
 those of the SDK's `handle_modern_request`, `classify_inbound_request` and `ServerRunner`; msgspec reads less than
-`json.loads` does, and what it reads, it reads alike. `tests/gateway/test_fastpath.py` compares the two ways.
+`json.loads` does, and what it reads, it reads alike. `tests/gateway/test_fastpath.py` and `test_fastlines.py` compare
+the two ways.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -65,7 +66,7 @@ class PlainCall(msgspec.Struct, frozen=True):
 class Recognizer:
     """Tells plain calls from all other requests; remembers what it has found good, within bounds."""
 
-    def __init__(self, input_schema: Callable[[str], Mapping[str, Any] | None] | None) -> None:
+    def __init__(self, input_schema: Callable[[str], Mapping[str, Any] | None] | None = None) -> None:
         self._input_schema = input_schema
         self._accepts: dict[bytes, bool] = {}
         self._connections: dict[bytes, Connection | None] = {}
@@ -93,22 +94,28 @@ class Recognizer:
         return found.get(b"mcp-name") if self._accept(scope, found.get(b"accept", b"")) else None
 
     def call(self, scope: Scope, mcp_name: bytes, body: bytes) -> PlainCall | None:
-        """Return the plain call that `body` is, if it is one and its headers say the same."""
+        """Return the plain call that the `body` of a POST is, if it is one and its headers say the same."""
+        call = self.read(body)
+        if call is None:
+            return None
+        name = call.params["name"]
+        if decode_header_value(mcp_name.decode("latin-1")) != name:
+            return None
+        return call if self._headers_agree(scope, name, call.params.get("arguments", {})) else None
+
+    def read(self, message: bytes) -> PlainCall | None:
+        """Return the plain call that a JSON-RPC message is, else None."""
         try:
-            read = self._decoder.decode(body)
+            read = self._decoder.decode(message)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
         params = read.params
-        if decode_header_value(mcp_name.decode("latin-1")) != params.name:
-            return None
         connection = self._connection(params.meta)
         if connection is None:
             return None
         given: dict[str, Any] = {"name": params.name, "_meta": params.meta}
         if params.arguments is not msgspec.UNSET:
             given["arguments"] = params.arguments
-        if not self._headers_agree(scope, params.name, given.get("arguments", {})):
-            return None
         if params.proposed_key is not msgspec.UNSET:
             given["idempotencyKey"] = params.proposed_key
         return PlainCall(read.id, given, connection)

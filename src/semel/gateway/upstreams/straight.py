@@ -18,18 +18,16 @@ from mcp.server.context import CallNext, HandlerResult, ServerMiddleware
 from mcp.server.runner import aclose_shielded
 from mcp.server.session import ServerSession
 from mcp.shared.dispatcher import CallOptions
-from mcp.shared.exceptions import NoBackChannelError
 from mcp.shared.transport_context import TransportContext
 from mcp_types.methods import validate_server_result
 from mcp_types.version import LATEST_MODERN_VERSION as VERSION
 from pydantic import ValidationError
 
 from semel.gateway.asker import Asker
+from semel.gateway.plainchannel import PlainChannel
 from semel.gateway.plainresult import is_plain
 from semel.gateway.upstreams.plainrequest import INFO, METHOD, enveloped
 from semel.gateway.wireform import as_dict, on_the_wire
-
-_TRANSPORT = TransportContext(kind="direct", can_send_request=False)
 
 _CLIENTS_MAX = 64
 """So many different clients are remembered, each by what it says that it can."""
@@ -60,7 +58,7 @@ class Straight:
         connection = self._connection(asker.capabilities)
         number = next(self._numbers)
         context = ServerRequestContext(
-            session=ServerSession(_Exchange(number, self._heard), connection, request_meta=sent["_meta"]),
+            session=ServerSession(_Channel(number, self._heard), connection, request_meta=sent["_meta"]),
             lifespan_context=self._state,
             protocol_version=VERSION,
             method=METHOD,
@@ -115,15 +113,14 @@ class Straight:
         return connection
 
 
-class _Exchange:
+class _Channel(PlainChannel):
     """The SDK's `DispatchContext` of such a request."""
 
-    can_send_request = False
-    transport = _TRANSPORT
+    transport = TransportContext(kind="direct", can_send_request=False)
     message_metadata = None
 
     def __init__(self, number: int, heard: Callable[[str, Mapping[str, Any]], None]) -> None:
-        self.request_id = number
+        super().__init__(number)
         self._heard = heard
 
     @property
@@ -131,18 +128,9 @@ class _Exchange:
         """An event that is never set: a call that is cancelled is cancelled in its own task."""
         return anyio.Event()
 
-    async def send_raw_request(
-        self, method: str, _params: Mapping[str, Any] | None, _opts: CallOptions | None = None
-    ) -> dict[str, Any]:
-        """Refuse: servers of 2026-07-28 ask nothing."""
-        raise NoBackChannelError(method)
-
     async def notify(self, method: str, params: Mapping[str, Any] | None, _opts: CallOptions | None = None) -> None:
         """Let it be heard."""
         self._heard(method, params or {})
-
-    async def progress(self, _progress: float, _total: float | None = None, _message: str | None = None) -> None:
-        """Drop it: nobody asked for it."""
 
 
 def _pass_through(
