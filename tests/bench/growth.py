@@ -4,6 +4,7 @@ The sizes of one kind stand side by side and take turns, so that what else the m
 """
 
 import os
+import random
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,14 @@ import msgspec
 from tests.bench.contest import Contestant, compete, rows
 from tests.bench.load import ENVELOPE, HttpCaller, next_key
 from tests.bench.page import measured
+from tests.bench.remembered import key_of, remember
 from tests.bench.teams import PROGRAMS, Team, serve_tuned, team
 from tests.processes.cluster import ClusterProcesses
 from tests.processes.etcd import Members, Place
-from tests.processes.million import write
 
 FULL, QUICK = (4, 1.5), (1, 0.7)
 """How many rounds, and how long each of them gives each size, in seconds."""
-CALLS, QUICK_CALLS = (1_000, 100_000, 1_000_000), (1_000, 10_000)
+CALLS, QUICK_CALLS = (1_000, 100_000, 10_000_000), (1_000, 10_000)
 NODES, QUICK_NODES = (1, 3, 5), (1, 3)
 PAYLOADS = {"100 B": 100, "10 kB": 10_000, "1 MB": 1_000_000}
 TOOLS_MS = (0, 10, 1000)
@@ -44,16 +45,20 @@ class ToolCaller(HttpCaller):
         arguments: dict[str, Any] = {"text": self.text} if self.text else {"a": a, "b": b}
         if self.ms is not None:
             arguments["ms"] = self.ms
-        meta = {**ENVELOPE, "dev.semel/idempotency-key": next_key()}
-        params = {"name": self.tool, "arguments": arguments, "_meta": meta}
-        body = msgspec.json.encode({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
-        head = self._head.replace(b"Mcp-Name: add", b"Mcp-Name: %s" % self.tool.encode())
-        answer = msgspec.json.decode(await self._ask(b"%s%d\r\n\r\n%s" % (head, len(body), body)))
-        result = answer["result"]["structuredContent"]["result"]
+        result = await self.ask(next_key(), arguments)
         if self.text:
             assert result == self.text
             return a + b
         return int(result)
+
+    async def ask(self, key: str, arguments: dict[str, Any]) -> Any:
+        """Call the tool under a key; return what it gives."""
+        meta = {**ENVELOPE, "dev.semel/idempotency-key": key}
+        params = {"name": self.tool, "arguments": arguments, "_meta": meta}
+        body = msgspec.json.encode({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+        head = self._head.replace(b"Mcp-Name: add", b"Mcp-Name: %s" % self.tool.encode())
+        answer = msgspec.json.decode(await self._ask(b"%s%d\r\n\r\n%s" % (head, len(body), body)))
+        return answer["result"]["structuredContent"]["result"]
 
     def data_received(self, data: bytes) -> None:
         """Give the answer on once it is whole: only a head is looked for until then."""
@@ -80,6 +85,19 @@ def caller(tool: str, *, text: str = "", ms: int | None = None) -> type[ToolCall
     return type("Caller", (ToolCaller,), {"tool": tool, "text": text, "ms": ms})
 
 
+def retrier(calls: int) -> type[ToolCaller]:
+    """Return a kind of caller that asks for calls again which were made long ago, here and there among so many."""
+
+    class Retrier(ToolCaller):
+        async def add(self, a: int, b: int) -> int:
+            """Ask for one of them; its own sum stands for the one that is wanted."""
+            number = random.randrange(calls) + 1
+            assert await self.ask(key_of(number), {"a": number, "b": 1}) == number + 1
+            return a + b
+
+    return Retrier
+
+
 async def semel(made: Team, name: str, *, log: str = "") -> ClusterProcesses:
     """Return a cluster of nodes to be, with a folder of its own."""
     folder = made.folder / name
@@ -91,15 +109,17 @@ async def semel(made: Team, name: str, *, log: str = "") -> ClusterProcesses:
 
 
 async def logs(made: Team, sizes: tuple[int, ...]) -> None:
-    """Start a node on a log of each size."""
+    """Start a node that remembers so many calls, for each size; new calls come to it, and retries of old ones."""
     for calls in sizes:
         cluster = await semel(made, f"log-{calls}")
-        await write(f"sqlite://{cluster.folder}/log.db", calls)
+        await remember(f"sqlite://{cluster.folder}/log.db", cluster.folder / "log.db.nodes/n1/replica.db", calls)
         await cluster.start("n1", limit_s=START_S)
-        print(f"  a node on {calls:,} calls is up", flush=True)
-        load = await made.http(cluster.listen("n1"))
-        name = f"{calls:,} calls in the log"
-        made.found[name] = Contestant(name, load, [cluster.processes["n1"].pid], callers=(1, 64))
+        print(f"  a node that remembers {calls:,} calls is up", flush=True)
+        pids = [cluster.processes["n1"].pid]
+        for what, kind in {"new calls": HttpCaller, "retries": retrier(calls)}.items():
+            load = await made.http(cluster.listen("n1"), kind)
+            name = f"{calls:,} calls remembered, {what}"
+            made.found[name] = Contestant(name, load, pids, callers=(1, 64))
 
 
 async def nodes(made: Team, sizes: tuple[int, ...]) -> None:
