@@ -4,7 +4,7 @@ It reads the log with the simulator's chronicle, which knows the rules of the de
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +88,7 @@ def effects_have_an_intent(evidence: Evidence) -> Iterator[str]:
 
 
 def once_is_once(evidence: Evidence) -> Iterator[str]:
-    """A once tool acts at most once a call, exactly once if it is said to have ended, and never if it was cancelled."""
+    """A once tool acts at most once a call, exactly once if it is said to have ended, and never if it never began."""
     acted = Counter(effect.key for effect in evidence.effects)
     for life in evidence.log.lives:
         status, times = evidence.log.status_of(life), acted[life.id.key]
@@ -96,7 +96,7 @@ def once_is_once(evidence: Evidence) -> Iterator[str]:
             yield f"{life.id.key}: a once tool acted {times} times"
         elif status in (Status.OK, Status.ERROR) and life.effect is not Effect.READ and times == 0:
             yield f"{life.id.key}: the outcome is {status}, and the tool never acted"
-        elif status is Status.CANCELLED and times:
+        elif status is Status.CANCELLED and times and not _may_have_acted(_texts(evidence.log, life)):
             yield f"{life.id.key}: cancelled as never started, and the tool acted"
 
 
@@ -250,14 +250,27 @@ def _operation(askings: list[Asked]) -> Operation | None:
     arguments = tuple(value for name, value in asked.arguments.items() if name != "name")
     begun_s = min(each.begun_s for each in askings)
     told = [each for each in askings if each.told is not None and each.told.final]
-    if any(each.told is not None and each.told.outcome == Status.CANCELLED for each in told):
+    cancelled = [each.told for each in told if each.told is not None and each.told.outcome == Status.CANCELLED]
+    if any(not _may_have_acted(each.body[1]) for each in cancelled):
         return None
-    if not told:
+    if not told or cancelled:
         return Operation(asked.tool, arguments, begun_s)
     first = min(told, key=lambda each: each.ended_s)
     assert first.told is not None
     value = None if asked.tool == "write" else first.told.value
     return Operation(asked.tool, arguments, begun_s, first.ended_s, value if first.told.outcome == "ok" else UNKNOWN)
+
+
+def _may_have_acted(texts: Iterable[str]) -> bool:
+    """Return whether what is said of a call that was cancelled is that its client cancelled it while it ran."""
+    return any("may have acted" in text for text in texts)
+
+
+def _texts(log: Chronicle, life: Life) -> list[str]:
+    assert life.outcome is not None
+    entry = log.entries[life.outcome - 1]
+    assert isinstance(entry, Outcome)
+    return [str(block.get("text")) for block in msgspec.json.decode(entry.result)["content"]]
 
 
 def _model(name: str) -> Model:

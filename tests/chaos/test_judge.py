@@ -10,7 +10,7 @@ from semel.core.call import Call, CallId, Effect, NodeId, Status, digest_of
 from semel.core.entry import Doubted, Elected, Entry, Founded, Intent, Outcome
 from semel.sim.chronicle import Chronicle
 from tests.chaos.book import CALLER, Asked, Book, Told
-from tests.chaos.judge import CHECKS, Death, Evidence, Line, judge
+from tests.chaos.judge import CHECKS, Death, Evidence, Line, histories_are_linearizable, judge, once_is_once
 
 N1 = NodeId("n1", "a")
 ARGUMENTS = {"line": "x"}
@@ -165,6 +165,21 @@ BREACHES: dict[str, tuple[str, Callable[[], Evidence]]] = {
         lambda: evidence(book=[*asked(), an_add("c1", 2, 1), an_add("c2", 1, 5)]),
     ),
 }
+
+
+def test_a_tool_that_its_client_had_stopped_may_have_acted_and_may_not() -> None:
+    stopped = outcome(3, "append was cancelled while it ran. It was told to stop, and may have acted", Status.CANCELLED)
+    for effects in (lines(), lines()[1:]):
+        assert not list(once_is_once(evidence(without(4, stopped), effects=effects)))
+
+
+def test_an_add_that_was_stopped_counts_or_does_not() -> None:
+    stopped = an_add("k1", 0, 1.0)
+    assert stopped.told is not None
+    words = ("add was cancelled while it ran. It was told to stop, and may have acted",)
+    stopped.told = replace(stopped.told, outcome="cancelled", value=None, body=(True, words, None))
+    for tells in (1, 2):
+        assert not list(histories_are_linearizable(evidence(book=[stopped, an_add("k2", tells, 5.0)])))
 
 
 def test_a_true_history_passes() -> None:
