@@ -9,9 +9,7 @@ from pathlib import Path
 from tests.bench.contest import Contestant, compete, cpu_us, program_load, quantile_ms, rate
 from tests.bench.page import measured
 from tests.bench.quorum import NODES
-from tests.bench.teams import PROGRAMS, Start, Team, team
-from tests.processes.cluster import ClusterProcesses
-from tests.processes.etcd import Members, Place
+from tests.bench.teams import PROGRAMS, Start, Team, on_etcd, team
 
 FULL, QUICK = (5, 2.0), (1, 0.7)
 BATCHES = (1, 64, 512)
@@ -26,16 +24,7 @@ WHO = ("the leader", "the follower that is asked", "the other follower", "the th
 
 async def nodes(made: Team) -> None:
     """Start three nodes on three members; what is measured is each one's share of the same load."""
-    members = Members(made.folder / "etcd", {name: Place() for name in NODES.values()})
-    made.stack.push_async_callback(members.stop)
-    await members.start()
-    folder = made.folder / "nodes"
-    folder.mkdir()
-    cluster = ClusterProcesses(folder, target=PROGRAMS / "semel_tools.py", extra=("--data", str(folder / "replicas")))
-    cluster.logs = {node: members.url(nearest=member) for node, member in NODES.items()}
-    made.stack.push_async_callback(cluster.stop)
-    for node in NODES:
-        await cluster.start(node)  # one by one, so that the first leads
+    members, cluster = await on_etcd(made, *NODES)
     load = await made.http(cluster.listen("n2"))
     pids = [cluster.processes[node].pid for node in ("n1", "n2", "n3")]
     for who, sessions in zip(WHO, [[pid] for pid in pids] + [[p.pid for p in members.processes.values()]], strict=True):

@@ -203,20 +203,26 @@ async def restate_three(team: Team) -> None:
     team.found[RESTATE_3] = Contestant(RESTATE_3, load, sessions, durable)
 
 
-async def semel_etcd(team: Team) -> None:
-    """Three members and three nodes; the third node is a program that calls through its own Python API."""
+async def on_etcd(team: Team, *nodes: str) -> tuple[Members, ClusterProcesses]:
+    """Start three members and these nodes, of which n1 leads."""
     folder = team.place("semel-3").folder
     members = Members(folder / "etcd", {name: Place() for name in NODES.values()})
     team.stack.push_async_callback(members.stop)
     await members.start()
-    data = folder / "replicas"
-    cluster = ClusterProcesses(folder, target=PROGRAMS / "semel_tools.py", extra=("--data", str(data)))
+    target, extra = PROGRAMS / "semel_tools.py", ("--data", str(folder / "replicas"))
+    cluster = ClusterProcesses(folder, target=target, extra=extra)
     cluster.logs = {node: members.url(nearest=member) for node, member in NODES.items()}
     team.stack.push_async_callback(cluster.stop)
-    await cluster.start("n1")
-    await cluster.leader()  # n1 is it, since nobody else is there yet
-    await cluster.start("n2")
-    program = (PROGRAMS / "embedded.py", cluster.logs["n3"], "n3", str(free_port()), data)
+    for node in nodes:
+        await cluster.start(node)
+        await cluster.leader()  # n1 is it, since nobody else is there yet
+    return members, cluster
+
+
+async def semel_etcd(team: Team) -> None:
+    """Three members and three nodes; the third node is a program that calls through its own Python API."""
+    members, cluster = await on_etcd(team, "n1", "n2")
+    program = (PROGRAMS / "embedded.py", cluster.logs["n3"], "n3", str(free_port()), cluster.folder / "replicas")
     embedded = await team.program(sys.executable, *program)
     assert embedded.stdout is not None
     assert await embedded.stdout.readline() == b"READY\n"
