@@ -202,7 +202,7 @@ def encode_arguments(arguments: dict[str, Any], limits: Limits) -> msgspec.Raw:
 
     """
     try:
-        if _is_plain(arguments):
+        if is_plain_json(arguments):
             encoded = msgspec.json.encode(arguments)
         else:
             encoded = json.dumps(arguments, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
@@ -253,13 +253,13 @@ def _plainly_canonical(given: list[Any]) -> bytes | None:
 
     The two may differ in numbers that are no integers, and in the order of names that are not ASCII: then it is None.
     """
-    if not _is_plain(given):
+    if not is_plain_json(given):
         return None
     canonical = _sorting_encoder.encode(given)
     return canonical if canonical.isascii() else None
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain_json(value: Any) -> bool:
     """Return whether a value has one spelling in JSON, but for the order of names: it has no floats and no big ints."""
     kind = type(value)
     if kind is str or kind is bool or value is None:
@@ -267,8 +267,8 @@ def _is_plain(value: Any) -> bool:
     if kind is int:
         return bool(-JSON_INTEGER_MAX <= value <= JSON_INTEGER_MAX)
     if kind is dict:
-        return all(type(name) is str and _is_plain(inner) for name, inner in value.items())
-    return kind is list and all(_is_plain(inner) for inner in value)
+        return all(type(name) is str and is_plain_json(inner) for name, inner in value.items())
+    return kind is list and all(is_plain_json(inner) for inner in value)
 
 
 def _exact(value: Any) -> Any:

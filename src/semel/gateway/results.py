@@ -1,12 +1,13 @@
 """CallToolResults as they are kept in the log: what a tool gave, or what semel says in its place."""
 
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from semel.core.call import Status
+from semel.core.call import Status, is_plain_json
 from semel.core.limits import Limits
 from semel.gateway import meta
 from semel.node.tools import Done
@@ -74,4 +75,7 @@ def _encoded(value: dict[str, Any], *, odd: str) -> msgspec.Raw:
 
     The text of an error may have some, where it names a file for one, and is told with a ? in their place.
     """
+    if is_plain_json(value):
+        with contextlib.suppress(UnicodeEncodeError):
+            return msgspec.Raw(msgspec.json.encode(value))
     return msgspec.Raw(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(errors=odd))
