@@ -24,6 +24,7 @@ Handle = Callable[[ServerRequestContext[Any, Any], types.CallToolRequestParams],
 ASKERS = {
     "nobody special": Asker(),
     "one that can a lot": Asker(capabilities={"extensions": {"x/y": {}}, "experimental": {"odd": {}}}),
+    "one that says a lot": Asker(capabilities={"experimental": {"odd": {"x": "x" * 5000}}}),
     "one that can nonsense": Asker(capabilities={"extensions": "none"}),
     "one with meta": Asker(meta={"traceparent": "00-1", "example.org/x": {"y": None}, "dev.semel/key": "k"}),
 }

@@ -30,7 +30,8 @@ from semel.gateway.upstreams.plainrequest import INFO, METHOD, enveloped
 from semel.gateway.wireform import as_dict, on_the_wire
 
 _CLIENTS_MAX = 64
-"""So many different clients are remembered, each by what it says that it can."""
+_CLIENT_BYTES_MAX = 4096
+"""So many different clients are remembered, each by what it says that it can, if that is no longer than so."""
 
 
 class Straight:
@@ -102,9 +103,11 @@ class Straight:
         known_as = msgspec.json.encode(capabilities)
         known = self._clients.get(known_as)
         if known is None:
+            known = Connection.from_envelope(VERSION, INFO, capabilities)
             if len(self._clients) >= _CLIENTS_MAX:
                 self._clients.clear()
-            known = self._clients[known_as] = Connection.from_envelope(VERSION, INFO, capabilities)
+            if len(known_as) <= _CLIENT_BYTES_MAX:
+                self._clients[known_as] = known
         if known.client_capabilities is None:  # they are none
             raise MCPError(types.INVALID_PARAMS, "Invalid request parameters", "")
         connection = Connection(known.outbound, protocol_version=VERSION, client_params=known.client_params)
