@@ -60,20 +60,24 @@ _RUNNING: Mapping[str, Any] = {
 """What is said of a call whose tool runs, where its node says no more."""
 
 
-def result_of(reply: Reply) -> dict[str, Any]:
-    """Return the CallToolResult of a reply: the stored one, with what the log says of it in `_meta`."""
-    record = reply.record
-    result: dict[str, Any] = _in_doubt(record) if record.result is None else _read(record.result)
-    said = {
+def said_of(record: Record) -> dict[str, Any]:
+    """Return what the log says of a call, for `_meta`: its key, its outcome, and where it ran."""
+    return {
         meta.KEY: record.id.key,
         meta.POSITION: record.position,
         meta.EXECUTION_ID: record.execution_id,
         meta.TERM: record.term,
         meta.EXECUTOR: record.executor.name,
         meta.ATTEMPT: record.attempt,
-        meta.REPLAYED: reply.replayed,
         meta.OUTCOME: str(record.status),
     }
+
+
+def result_of(reply: Reply) -> dict[str, Any]:
+    """Return the CallToolResult of a reply: the stored one, with what the log says of it in `_meta`."""
+    record = reply.record
+    result: dict[str, Any] = _in_doubt(record) if record.result is None else _read(record.result)
+    said = {**said_of(record), meta.REPLAYED: reply.replayed}
     if record.status is Status.INPUT_REQUIRED:
         result["resultType"] = "input_required"
     kept = result.get("_meta") or {}

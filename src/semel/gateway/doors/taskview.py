@@ -12,7 +12,7 @@ from typing import Any
 
 from semel.core.call import Record, Status
 from semel.gateway import meta
-from semel.gateway.answers import result_of
+from semel.gateway.answers import result_of, said_of
 from semel.node.asides import Question
 from semel.node.backend import Reply
 from semel.node.settled import settled
@@ -210,26 +210,13 @@ def _envelope(task: View, retention_ms: int, now_ms: int) -> dict[str, Any]:
         "createdAt": _time(began_ms),
         "lastUpdatedAt": _time(task.last.timestamp_ms + int(task.last.duration_ms or 0)),
         "ttlMs": retention_ms,
-        "_meta": _said(task.last),
+        "_meta": said_of(task.last),
     }
     if task.message is not None:
         told["statusMessage"] = task.message
     if not task.over:
         told["pollIntervalMs"] = max(POLL_MIN_MS, min((now_ms - began_ms) // 10, POLL_MAX_MS))
     return told
-
-
-def _said(record: Record) -> dict[str, Any]:
-    """Return what the log says of a call; its key and its outcome, as an ordinary answer does."""
-    return {
-        meta.KEY: record.id.key,
-        meta.POSITION: record.position,
-        meta.EXECUTION_ID: record.execution_id,
-        meta.TERM: record.term,
-        meta.EXECUTOR: record.executor.name,
-        meta.ATTEMPT: record.attempt,
-        meta.OUTCOME: str(record.status),
-    }
 
 
 def _result(record: Record) -> dict[str, Any]:

@@ -6,24 +6,19 @@ to.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-import anyio
 import msgspec
 from mcp import ClientSession, MCPError, types
 from mcp.client._probe import negotiate_auto  # the SDK's own policy of choosing a version; there is no public name yet
 from mcp.client.streamable_http import streamable_http_client
 from mcp.client.subscriptions import SubscriptionLost, listen
-from mcp.server import Server
-from mcp.server.runner import modern_on_request, serve_dual_era_loop
-from mcp.shared.direct_dispatcher import create_direct_dispatcher_pair
 from mcp.shared.dispatcher import Dispatcher
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
-from mcp.shared.memory import create_client_server_memory_streams
 from mcp.shared.subscriptions import event_from_wire
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
@@ -32,6 +27,7 @@ from semel.errors import UpstreamError
 from semel.gateway.asker import ASKER, NOBODY, QUESTIONS, Asker
 from semel.gateway.upstreams.child import Child
 from semel.gateway.upstreams.courier import BODY_BYTES_MAX, ERRAND, Errand, make_http_client
+from semel.gateway.upstreams.inprocess import direct_to, streams_to
 from semel.gateway.upstreams.plainrequest import INFO, is_plain_request
 from semel.gateway.upstreams.requests import REQUESTS, AsItCame
 from semel.gateway.upstreams.servers import Command, InProcess, Place, Remote
@@ -195,21 +191,25 @@ class Connection:
         ASKER.set(asker)
         self._askers[asker] = None
         self._used.set()
+        try:
+            if self._short is not None and is_plain_request(method, params, asker):
+                return await self._short.call(params, asker)
+            return await self._send(method, params, asker)
+        finally:
+            del self._askers[asker]
+
+    async def _send(self, method: str, params: Mapping[str, Any], asker: Asker) -> dict[str, Any]:
+        """Send a request by the SDK's session; the asker hears of its progress."""
 
         async def told(progress: float, total: float | None, message: str | None) -> None:
             said = {"progress": progress, "total": total, "message": message}
             asker.tell("notifications/progress", {name: value for name, value in said.items() if value is not None})
 
-        try:
-            if self._short is not None and is_plain_request(method, params, asker):
-                return await self._short.call(params, asker)
-            kind, form = REQUESTS[method]
-            answer = await self.session.send_request(
-                kind(params=form.model_validate(params)), AsItCame, progress_callback=told if asker.progress else None
-            )
-            await self._settle(asker)
-        finally:
-            del self._askers[asker]
+        kind, form = REQUESTS[method]
+        answer = await self.session.send_request(
+            kind(params=form.model_validate(params)), AsItCame, progress_callback=told if asker.progress else None
+        )
+        await self._settle(asker)
         return answer.root
 
     async def set_level(self, asker: Asker) -> None:
@@ -384,9 +384,9 @@ class Connection:
     async def _made(self, stack: AsyncExitStack) -> Dispatcher[Any]:
         match self._place:
             case InProcess(server=server) if self._manner.handshake:
-                streams = await stack.enter_async_context(_streams_to(server, self._state))
+                streams = await stack.enter_async_context(streams_to(server, self._state))
             case InProcess(server=server):
-                return await stack.enter_async_context(_direct_to(server, self._state))
+                return await stack.enter_async_context(direct_to(server, self._state))
             case Command():
                 assert self._child is not None
                 streams = await stack.enter_async_context(self._child)
@@ -396,38 +396,6 @@ class Connection:
                     streamable_http_client(url, http_client=http, max_sse_event_size=BODY_BYTES_MAX)
                 )
         return JSONRPCDispatcher(*streams)
-
-
-@asynccontextmanager
-async def _direct_to(server: Server[Any], state: Any) -> AsyncIterator[Dispatcher[Any]]:
-    """Call a server of this process directly, each request for itself (2026-07-28)."""
-    mine, its = create_direct_dispatcher_pair()  # the errors of its handlers come with their text
-
-    async def nothing(_context: Any, _method: str, _params: Mapping[str, Any] | None) -> None:
-        """Take no notification: this version has none to a server."""
-
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(its.run, modern_on_request(server, state), nothing)
-        try:
-            yield mine
-        finally:
-            its.close()
-            tasks.cancel_scope.cancel()
-
-
-@asynccontextmanager
-async def _streams_to(server: Server[Any], state: Any) -> AsyncIterator[Any]:
-    """Talk to a server of this process as over a pipe, with a handshake."""
-    async with create_client_server_memory_streams() as (mine, its), anyio.create_task_group() as tasks:
-
-        async def serve() -> None:
-            await serve_dual_era_loop(server, *its, lifespan_state=state)
-
-        tasks.start_soon(serve)
-        try:
-            yield mine
-        finally:
-            tasks.cancel_scope.cancel()
 
 
 async def _ends(announcements: Any, anew: asyncio.Event) -> bool:
