@@ -23,6 +23,7 @@ from semel.errors import TargetError
 from semel.gateway import meta
 from semel.gateway.results import described
 from semel.gateway.upstreams.declare import Declaration, checked_hook, declaration_of
+from semel.gateway.upstreams.function import Function, needs_arguments_alone
 from semel.gateway.upstreams.servers import Hook, InProcess
 
 _log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def serve_functions(functions: Sequence[Callable[..., Any]], *, name: str, place
     Raises:
         TargetError: two of them have one name, or one has no schema; `place` is where they were found.
     """
-    server = MCPServer(name, log_level="WARNING")
+    tools: dict[str, Tool] = {}
     hooks: dict[str, Hook] = {}
     seen: dict[str, Callable[..., Any]] = {}
     for function in functions:
@@ -59,15 +60,17 @@ def serve_functions(functions: Sequence[Callable[..., Any]], *, name: str, place
                 f"{function.__qualname__}. Give one of them another: @semel.tool(name=…)"
             )
         try:
-            _add(server, function, declared)
+            tool = tools[declared.name] = _tool(function, declared)
         except Exception as error:  # the SDK raises of many kinds for a signature that has no schema
             raise TargetError(f"{place}: no schema can be made of {function.__qualname__}: {error}") from error
         if declared.reconcile is not None:
-            hooks[declared.name] = hook_of(Tool.from_function(function, name=declared.name), declared.reconcile, place)
-    return InProcess(server._lowlevel_server, hooks)  # the name is as in `server_of`
+            hooks[declared.name] = hook_of(tool, declared.reconcile, place)
+    server = MCPServer[Any](name, tools=list(tools.values()), log_level="WARNING")
+    bare = {name: Function(tool).call for name, tool in tools.items() if needs_arguments_alone(tool)}
+    return InProcess(server._lowlevel_server, hooks, bare)  # the name is as in `server_of`
 
 
-def _add(server: MCPServer[Any], function: Callable[..., Any], declared: Declaration) -> None:
+def _tool(function: Callable[..., Any], declared: Declaration) -> Tool:
     said: dict[str, Any] = {meta.EFFECT: str(declared.effect)}
     if declared.timeout_s is not None:
         said[meta.TIMEOUT] = declared.timeout_s
@@ -75,7 +78,7 @@ def _add(server: MCPServer[Any], function: Callable[..., Any], declared: Declara
         said[meta.SERIALIZE_BY] = declared.serialize_by
     if declared.task is not None:
         said[meta.TASK] = str(declared.task)
-    server.add_tool(
+    return Tool.from_function(
         _telling(function),
         name=declared.name,
         description=declared.description or inspect.getdoc(function),

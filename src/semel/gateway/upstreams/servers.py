@@ -17,7 +17,10 @@ Hook = Callable[[dict[str, Any]], Awaitable[dict[str, Any] | None]]
 
 @dataclass(frozen=True, slots=True)
 class InProcess:
-    """An MCP server object of this process, and the reconcile hooks of its tools by their names.
+    """An MCP server object of this process, and by their names the reconcile hooks of its tools, and its functions.
+
+    `functions` are tools that need not be called through the server: each takes the arguments of a call, and gives the
+    CallToolResult that the server would give.
 
     Raises:
         TargetError: it has semel in it already; a call would wait for itself.
@@ -25,6 +28,7 @@ class InProcess:
 
     server: Server[Any]
     hooks: Mapping[str, Hook] = field(default_factory=dict)
+    functions: Mapping[str, Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if meta.EXTENSION in self.server.extensions:

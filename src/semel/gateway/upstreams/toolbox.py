@@ -335,19 +335,23 @@ class McpToolbox:
         return done if done.status is Status.OK else Unknown(f"{_HOOK} failed: it gave no result of the tool")
 
     async def _call(self, attempt: Attempt, run: "_Run", aside: Aside | None) -> Done:
-        tool = attempt.call.tool
+        tool, arguments = attempt.call.tool, msgspec.json.decode(attempt.call.arguments)
         _set_current(attempt)
-        asker = Asker.of(msgspec.json.decode(attempt.call.meta), aside)
-        params = {
-            **(msgspec.json.decode(attempt.call.answers) if attempt.call.answers is not None else {}),
-            "arguments": msgspec.json.decode(attempt.call.arguments),
-            "_meta": {**asker.meta, **_told(attempt)},
-        }
         while (found := await self._fleet.find(tool)) is not None:
             entry, upstream = found
+            function = upstream.function(entry.own_name)
+            if function is not None:
+                run.begin()
+                return ended(tool, await function(arguments), self._limits)
+            asker = Asker.of(msgspec.json.decode(attempt.call.meta), aside)
+            params = {
+                **(msgspec.json.decode(attempt.call.answers) if attempt.call.answers is not None else {}),
+                "name": entry.own_name,
+                "arguments": arguments,
+                "_meta": {**asker.meta, **_told(attempt)},
+            }
             with contextlib.suppress(Dismissed):  # then its successor is found, or nobody
-                named = {**params, "name": entry.own_name}
-                return ended(tool, await upstream.request("tools/call", named, asker, run), self._limits)
+                return ended(tool, await upstream.request("tools/call", params, asker, run), self._limits)
         return not_begun(f"there is no tool {tool!r} here any more. Nothing was run")
 
     async def _known(self, attempt: Attempt) -> dict[str, Any] | None:
