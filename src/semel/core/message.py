@@ -3,8 +3,6 @@
 Closed unions of frozen values. Times come in with every input as a `Now`; nothing here reads a clock.
 """
 
-from dataclasses import dataclass
-
 import msgspec
 
 from semel.core.call import Call, CallId, NodeId, Record, Spec, Status
@@ -12,8 +10,7 @@ from semel.core.entry import Entry
 from semel.core.ledger import Totals
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
+class Now(msgspec.Struct, frozen=True):
     """The node's own time: `s` only ever grows (for waiting), `ms` is the wall clock (for stamps)."""
 
     s: float
@@ -58,8 +55,7 @@ Message = Hello | Forward | Refuse
 # Inputs.
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
+class Submitted(msgspec.Struct, frozen=True):
     """A client asks this node; `ticket` is for the answer, `spec` says how this node would run it, or why not."""
 
     ticket: int
@@ -69,15 +65,13 @@ class Submitted:
     """False if the client gave no key, so that nobody else can ever ask under the one that was made for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Abandoned:
+class Abandoned(msgspec.Struct, frozen=True):
     """The client behind a ticket has gone; nothing changes but that nobody is answered."""
 
     ticket: int
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(msgspec.Struct, frozen=True):
     """A peer's message; `spec` as in Submitted, for a Forward."""
 
     sender: NodeId
@@ -85,24 +79,21 @@ class Received:
     spec: Spec | Refusal | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(msgspec.Struct, frozen=True):
     """Entries that the log gave back, from the position `first` on; ones already read are skipped."""
 
     first: int
     entries: tuple[Entry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(msgspec.Struct, frozen=True):
     """The append after that position is decided: committed, or its position was taken by another."""
 
     after: int
     committed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Installed:
+class Installed(msgspec.Struct, frozen=True):
     """The archive now holds a peer's snapshot, which these totals belong to, and no longer what this node folded.
 
     It stands for all entries up to its position, which the log no longer gives.
@@ -111,8 +102,7 @@ class Installed:
     totals: Totals
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """The tool of a run came to an end; `result` is JSON."""
 
     run: int
@@ -121,16 +111,14 @@ class Ended:
     duration_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(msgspec.Struct, frozen=True):
     """The tool of a run was lost on the way: nobody can know whether it acted."""
 
     run: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reconciled:
+class Reconciled(msgspec.Struct, frozen=True):
     """What came of a Reconcile: the tool's `result` as JSON if it is known that it acted, else None and why not.
 
     `reason` goes on from the words on how the executor was lost; it is empty where there is no hook to be asked.
@@ -141,49 +129,42 @@ class Reconciled:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(msgspec.Struct, frozen=True):
     """The node has begun to follow; from `tail` on, what it reads is news and no longer replay."""
 
     tail: int
 
 
-@dataclass(frozen=True, slots=True)
-class Confirmed:
+class Confirmed(msgspec.Struct, frozen=True):
     """The log's tail, asked for after the Confirm of that ticket."""
 
     ticket: int
     tail: int
 
 
-@dataclass(frozen=True, slots=True)
-class Pulsed:
+class Pulsed(msgspec.Struct, frozen=True):
     """The newest beats of all nodes by name: which incarnation, and anything that changes as long as it lives."""
 
     beats: dict[str, tuple[NodeId, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class PeerLost:
+class PeerLost(msgspec.Struct, frozen=True):
     """That incarnation's process is gone: its connection closed and none can be opened."""
 
     node: NodeId
 
 
-@dataclass(frozen=True, slots=True)
-class PeerFound:
+class PeerFound(msgspec.Struct, frozen=True):
     """That incarnation answers."""
 
     node: NodeId
 
 
-@dataclass(frozen=True, slots=True)
-class Ticked:
+class Ticked(msgspec.Struct, frozen=True):
     """Time has passed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Drained:
+class Drained(msgspec.Struct, frozen=True):
     """The node is to go down: take nothing new, resign, and let its tools end; their outcomes are still written."""
 
 
@@ -210,16 +191,14 @@ Input = (
 # Effects.
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(msgspec.Struct, frozen=True):
     """Append these entries after that position, and propose them again until the log decides."""
 
     after: int
     entries: tuple[Entry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """Run the tool; report Ended or Lost under the number `run`. `intent` is None for a read."""
 
     run: int
@@ -230,8 +209,7 @@ class Run:
     intent: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Reconcile:
+class Reconcile(msgspec.Struct, frozen=True):
     """Ask the tool's reconcile hook, if it has one, whether the tool acted for that intent; report Reconciled."""
 
     intent: int
@@ -240,23 +218,20 @@ class Reconcile:
     term: int
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Send a message to a peer; it may get lost."""
 
     to: NodeId
     message: Forward | Refuse
 
 
-@dataclass(frozen=True, slots=True)
-class Confirm:
+class Confirm(msgspec.Struct, frozen=True):
     """Ask the log for its tail, until it answers, and report Confirmed: what may be old news is not said before."""
 
     ticket: int
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """Tell the client how its call stands; `replayed` if its request is not the one that was executed."""
 
     ticket: int
@@ -264,8 +239,7 @@ class Answer:
     replayed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Deny:
+class Deny(msgspec.Struct, frozen=True):
     """Tell the client that its request was refused."""
 
     ticket: int

@@ -5,7 +5,6 @@ A tool may end a round by asking its caller for more (`input_required`). The cal
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -13,8 +12,7 @@ import msgspec
 from semel.core.call import Call, CallId, Record, Status, arguments_digest
 
 
-@dataclass(frozen=True, slots=True)
-class Obstacle:
+class Obstacle(msgspec.Struct, frozen=True):
     """What keeps a round from beginning; `lasting` if no later entry of the log takes it away."""
 
     why: str

@@ -5,8 +5,9 @@ was lost becomes one only by way of its tool's reconcile hook: an outcome if the
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import assert_never
+
+import msgspec
 
 from semel.core.call import Call, CallId, Effect, NodeId, Record, Status
 from semel.core.entry import Doubted, Entry, Forgot, Intent, Outcome, Read
@@ -15,8 +16,7 @@ from semel.core.message import Ended, Lost, Now, Output, Reconcile, Reconciled, 
 from semel.core.refusals import given_up, said
 
 
-@dataclass(frozen=True, slots=True)
-class _Running:
+class _Running(msgspec.Struct, frozen=True):
     call: Call
     effect: Effect
     timeout_s: float

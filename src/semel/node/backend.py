@@ -1,30 +1,29 @@
 """What the door may ask of a node: take a call, show the tools, say how it stands. Implemented by `node.Node`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+import msgspec
 
 from semel.core.call import CallId, Record
 from semel.node.asides import Asides, Party, Question
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """How a call stands in the log: its record (an outcome, or in doubt), and whether this request ran it."""
 
     record: Record
     replayed: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Details:
+class Details(msgspec.Struct, frozen=True, kw_only=True):
     """What else a request says of its call.
 
     `meta` is what of its `_meta` the tool may learn. `round` counts the rounds of the call from 1; one after the first
     brings `answers`: the tool's `requestState`, and the `inputResponses` to what it asked for.
     """
 
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = msgspec.field(default_factory=dict)
     round: int = 1
     answers: Mapping[str, Any] | None = None
 

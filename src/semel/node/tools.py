@@ -1,7 +1,6 @@
 """The tools as a node sees them: what it may ask of whatever runs them. Knows nothing of MCP or processes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
@@ -10,8 +9,7 @@ from semel.core.call import Call, CallId, Spec, Status
 from semel.node.asides import Aside
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """The tool came to an end (OK, ERROR, CANCELLED, TIMED_OUT), or a round of its call did (INPUT_REQUIRED).
 
     `result` is a CallToolResult as JSON, or what the tool asks for (an InputRequiredResult).
@@ -21,22 +19,19 @@ class Done:
     result: msgspec.Raw
 
 
-@dataclass(frozen=True, slots=True)
-class Gone:
+class Gone(msgspec.Struct, frozen=True):
     """The tool's process or connection went away in the middle: nobody can know whether it acted."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(msgspec.Struct, frozen=True):
     """Nobody here knows that the tool acted; `reason` says what its reconcile hook said, empty if it has none."""
 
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """One run of a call: what the tool, or its reconcile hook, may learn of it."""
 
     call: Call

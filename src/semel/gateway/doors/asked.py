@@ -6,7 +6,6 @@ Knows the places where clients put a key, in both protocol eras; nothing of node
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ from mcp_types import (
     LOG_LEVEL_META_KEY,
     PROTOCOL_VERSION_META_KEY,
 )
+from msgspec.structs import replace
 
 from semel.core.call import CallId
 from semel.errors import BadArguments, BadKey, BadTicket
@@ -55,8 +55,7 @@ _TOLD_OTHERWISE = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What a tools/call says of its call.
 
     `named` is true if the request brought the key, `made` if the key was made for this one call, here or by semel's
@@ -73,12 +72,12 @@ class Asked:
     caller: str
     client: str
     held: int = 0
-    details: Details = field(default_factory=Details)
-    replies: Mapping[str, Any] = field(default_factory=dict)
-    refused: Mapping[str, Any] = field(default_factory=dict)
+    details: Details = msgspec.field(default_factory=Details)
+    replies: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    refused: Mapping[str, Any] = msgspec.field(default_factory=dict)
     state: str | None = None
     as_task: bool = False
-    also: Mapping[str, Any] = field(default_factory=dict)
+    also: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
     @property
     def id(self) -> CallId:

@@ -8,8 +8,9 @@ import math
 import re
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, overload
+
+import msgspec
 
 from semel.core.call import Effect
 from semel.errors import TargetError
@@ -21,8 +22,7 @@ _MARK = "__semel_tool__"
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declaration:
+class Declaration(msgspec.Struct, frozen=True, kw_only=True):
     """What the decorator was told of one function."""
 
     name: str
@@ -34,8 +34,7 @@ class Declaration:
     task: TaskMode | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurrentCall:
+class CurrentCall(msgspec.Struct, frozen=True, kw_only=True):
     """The call that a tool runs for; `key` is what to hand on to a service that knows idempotency keys too.
 
     `attempt` counts the runs of this call from 1; `timeout_s` is the time limit of this run.
