@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from mcp import types
 
 from semel.gateway.doors.hearing import Hearing
 from semel.node.asides import Question
@@ -12,8 +13,12 @@ from semel.node.asides import Question
 pytestmark = pytest.mark.anyio
 
 
-def hearing(version: str = "2025-11-25", **how: bool) -> Hearing:
-    context: Any = SimpleNamespace(protocol_version=version, session=SimpleNamespace(report_progress=_never))
+ASKABLE = types.ClientCapabilities(elicitation=types.ElicitationCapability())
+
+
+def hearing(version: str = "2025-11-25", can: types.ClientCapabilities | None = ASKABLE, **how: bool) -> Hearing:
+    session = SimpleNamespace(report_progress=_never, client_capabilities=can)
+    context: Any = SimpleNamespace(protocol_version=version, session=session)
     return Hearing(context, **how)
 
 
@@ -51,6 +56,15 @@ async def test_a_client_is_not_called_for_a_question_that_was_withdrawn() -> Non
     waiting = party.until_called(answered)
     answered.set_result(None)
     await asyncio.wait_for(waiting, 5)
+
+
+@pytest.mark.parametrize("can", [None, types.ClientCapabilities(), types.ClientCapabilities(experimental={"x": {}})])
+async def test_a_client_that_can_answer_nothing_is_not_asked_and_leaves_the_question_to_another(can: Any) -> None:
+    party = hearing("2026-07-28", can)
+    party.asked(Question(None, "k", "elicitation/create", {}, None, Any))  # type: ignore[arg-type]
+    assert not party.may_collect
+    assert not party.questions
+    assert not party._asking
 
 
 @pytest.mark.parametrize("version", ["2025-11-25", "2026-07-28"])

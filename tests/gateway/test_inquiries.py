@@ -142,7 +142,8 @@ class Asking(FakeBackend):
 
 
 def hearing() -> Hearing:
-    context: Any = SimpleNamespace(protocol_version="2026-07-28", session=None)
+    can = types.ClientCapabilities(elicitation=types.ElicitationCapability())
+    context: Any = SimpleNamespace(protocol_version="2026-07-28", session=SimpleNamespace(client_capabilities=can))
     return Hearing(context)
 
 

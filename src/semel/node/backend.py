@@ -1,12 +1,14 @@
 """What the door may ask of a node: take a call, show the tools, say how it stands. Implemented by `node.Node`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
 from semel.core.call import CallId, Record
 from semel.node.asides import Asides, Party, Question
+
+_Known = TypeVar("_Known")
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -28,9 +30,23 @@ class Details(msgspec.Struct, frozen=True, kw_only=True):
     answers: Mapping[str, Any] | None = None
 
 
-def tool_named(tools: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
-    """Return the tool of that name among those that are shown, None if there is none."""
-    return next((tool for tool in tools if tool["name"] == name), None)
+class ToolTable(Generic[_Known]):
+    """What is known of a node's tools, by their names; `of` tells it of a tool, and again once the tools are others."""
+
+    def __init__(
+        self, tools: Callable[[], Sequence[Mapping[str, Any]]], of: Callable[[Mapping[str, Any]], _Known]
+    ) -> None:
+        self._tools = tools
+        self._of = of
+        self._shown: Sequence[Mapping[str, Any]] = ()
+        self._known: dict[str, _Known] = {}
+
+    def get(self, tool: str) -> _Known | None:
+        """Return what is known of a tool, None if there is none of that name."""
+        shown = self._tools()
+        if shown is not self._shown:
+            self._shown, self._known = shown, {each["name"]: self._of(each) for each in shown}
+        return self._known.get(tool)
 
 
 class Backend(Protocol):

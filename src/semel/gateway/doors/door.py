@@ -17,7 +17,7 @@ from semel.gateway.doors.asked import Asked, ticket_of
 from semel.gateway.doors.hearing import Hearing
 from semel.gateway.doors.inquiries import Inquiries, Inquiry
 from semel.node.asides import Unanswered
-from semel.node.backend import Backend, Reply, tool_named
+from semel.node.backend import Backend, Reply, ToolTable
 
 
 class Door(Protocol):
@@ -64,6 +64,8 @@ class NodeDoor:
         self._backend = backend
         self._require_key = require_key
         self._inquiries = Inquiries(backend)
+        self._schemas = ToolTable(backend.tools, lambda tool: tool["inputSchema"])
+        self._effects = ToolTable(backend.tools, lambda tool: (tool.get("_meta") or {}).get(meta.EFFECT, "once"))
 
     async def tools(self) -> Sequence[Mapping[str, Any]]:
         """Return the tools as MCP's tools/list shows them."""
@@ -71,7 +73,7 @@ class NodeDoor:
 
     async def call(self, tool: str, arguments: Mapping[str, Any], given: Asked, hearing: Hearing) -> dict[str, Any]:
         """Return the result of a call, or what its tool asks for."""
-        if self._require_key and not given.named and self._effect(tool) == "once":
+        if self._require_key and not given.named and self._effects.get(tool) == "once":
             raise KeyMissing(
                 f"this node runs {tool} only under an idempotency key of the client's: send one in "
                 f'_meta["{meta.KEY}"], or in the header Idempotency-Key. Nothing was run'
@@ -80,18 +82,19 @@ class NodeDoor:
             self._backend.asides.answer(given.id, key, result=reply)
         for key, error in given.refused.items():
             self._backend.asides.answer(given.id, key, error=error)
-        calling = asyncio.ensure_future(
-            self._backend.call(
-                tool,
-                arguments,
-                key=given.key,
-                caller=given.caller,
-                client=given.client,
-                made=given.made,
-                details=given.details,
-                party=hearing,
-            )
+        answer = self._backend.call(
+            tool,
+            arguments,
+            key=given.key,
+            caller=given.caller,
+            client=given.client,
+            made=given.made,
+            details=given.details,
+            party=hearing,
         )
+        if not hearing.may_collect:
+            return _result_of(await answer, given)
+        calling = asyncio.ensure_future(answer)
         try:
             while not calling.done() and not hearing.questions:  # one that was asked may be withdrawn at once
                 await hearing.until_called(calling)
@@ -116,12 +119,7 @@ class NodeDoor:
 
     def input_schema(self, name: str) -> Mapping[str, Any] | None:
         """Return what a tool takes."""
-        tool = tool_named(self._backend.tools(), name)
-        return None if tool is None else tool["inputSchema"]
-
-    def _effect(self, name: str) -> str | None:
-        tool = tool_named(self._backend.tools(), name)
-        return None if tool is None else str((tool.get("_meta") or {}).get(meta.EFFECT, "once"))
+        return self._schemas.get(name)
 
 
 def _result_of(reply: Reply, given: Asked) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from mcp.shared.transport_context import TransportContext
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from semel.gateway.doors.heads import WHOLE
 from semel.gateway.doors.lingering import Gone, Lingering, Lookout
 from semel.gateway.doors.plainanswer import Answers, encoded
 from semel.gateway.doors.plaincall import BODY_BYTES_MAX, PlainCall, Recognizer
@@ -59,7 +60,9 @@ class FastPath:
                 status, answer = await self._answer(call, Request(scope, receive))
         except Gone:
             return  # the call itself goes on: it is the node's
-        await _write(status, answer, send, streams=lingering.streams, last=self._leaving())
+        whole = (scope.get("extensions") or {}).get(WHOLE)
+        if whole is None or self._leaving() or not whole(status, answer):
+            await _write(status, answer, send, streams=lingering.streams, last=self._leaving())
 
     def _concerns(self, scope: Scope) -> bool:
         return (

@@ -38,8 +38,8 @@ class _Anything(RootModel[dict[str, Any]]):
 class Hearing:
     """A `Party` for one request, as long as the context is open; lives in the node's event loop.
 
-    Of a client of 2026-07-28 `questions` are what it is to be asked; if it cannot be asked by this request (not
-    `collects`), it declines. If another request will ask it (not `asks`), it is asked nothing.
+    Of a client of 2026-07-28 `questions` are what it is to be asked, if it can answer any; if it cannot be asked by
+    this request (not `collects`), it declines. If another request will ask it (not `asks`), it is asked nothing.
     """
 
     def __init__(self, context: ServerRequestContext[Any, Any], *, collects: bool = True, asks: bool = True) -> None:
@@ -47,6 +47,8 @@ class Hearing:
         self._collects = collects
         self._asks = asks
         self.modern = context.protocol_version in MODERN_PROTOCOL_VERSIONS
+        self.may_collect = self.modern and collects and asks and _can_answer(context.session.client_capabilities)
+        """False if there will be no `questions`, whatever the tool asks."""
         self.questions: dict[str, Question] = {}
         self._woken: asyncio.Future[None] | None = None
         self._said: asyncio.Queue[tuple[str, dict[str, Any], int]] | None = None
@@ -101,10 +103,10 @@ class Hearing:
         """Take a question."""
         if not self._asks:
             return
-        if self.modern and self._collects:
+        if self.may_collect:
             self.questions[question.key] = question
             self._wake()
-        else:
+        elif not (self.modern and self._collects):  # else it waits for another client of this call, who can answer
             task = asyncio.create_task(self._put(question), name=f"ask a client: {question.method}")
             self._asking[question.key] = task
 
@@ -160,3 +162,7 @@ class Hearing:
             return
         notification: Any = parse_server_notification(method, self._context.protocol_version, params)
         await session.send_notification(notification, related_request_id=self._context.request_id)
+
+
+def _can_answer(capabilities: types.ClientCapabilities | None) -> bool:
+    return capabilities is not None and any(getattr(capabilities, name) is not None for name in QUESTIONS.values())

@@ -49,7 +49,7 @@ from semel.gateway.doors.taskview import (
 )
 from semel.gateway.taskmode import TaskMode, mode_of
 from semel.node.asides import Party
-from semel.node.backend import Details, Witness, tool_named
+from semel.node.backend import Details, ToolTable, Witness
 from semel.node.settled import settling
 
 AUTO_S = 2.0
@@ -71,6 +71,7 @@ class Tasks:
 
     def __init__(self, backend: Witness) -> None:
         self._backend = backend
+        self._modes = ToolTable(backend.tools, mode_of)
 
     # The beginning.
 
@@ -81,7 +82,7 @@ class Tasks:
             MCPError: the tool wants to be called as a task and the request does not let it, or the other way round.
             SemelError: whatever `ask` raises.
         """
-        mode = self._mode(tool)
+        mode = self._modes.get(tool) or TaskMode.NEVER
         if given.as_task and mode is TaskMode.NEVER:
             raise never_as_task(tool)
         if context.protocol_version in MODERN_PROTOCOL_VERSIONS:
@@ -95,10 +96,6 @@ class Tasks:
         if mode is TaskMode.REQUIRED and not given.as_task:
             raise only_as_task(tool)
         return as_given_in_2025(await self._begin(given.id, ask, None, _of_2025)) if given.as_task else await ask()
-
-    def _mode(self, tool: str) -> TaskMode:
-        shown = tool_named(self._backend.tools(), tool)
-        return TaskMode.NEVER if shown is None else mode_of(shown)
 
     async def _begin(
         self,
