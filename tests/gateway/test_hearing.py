@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from mcp import types
+from mcp_types import CLIENT_CAPABILITIES_META_KEY
 
 from semel.gateway.doors.hearing import Hearing
 from semel.node.asides import Question
@@ -13,12 +13,13 @@ from semel.node.asides import Question
 pytestmark = pytest.mark.anyio
 
 
-ASKABLE = types.ClientCapabilities(elicitation=types.ElicitationCapability())
+ASKABLE: Any = {"elicitation": {}}
 
 
-def hearing(version: str = "2025-11-25", can: types.ClientCapabilities | None = ASKABLE, **how: bool) -> Hearing:
-    session = SimpleNamespace(report_progress=_never, client_capabilities=can)
-    context: Any = SimpleNamespace(protocol_version=version, session=session)
+def hearing(version: str = "2025-11-25", can: Any = ASKABLE, **how: bool) -> Hearing:
+    said = {CLIENT_CAPABILITIES_META_KEY: can}
+    session = SimpleNamespace(report_progress=_never)
+    context: Any = SimpleNamespace(protocol_version=version, session=session, meta=said)
     return Hearing(context, **how)
 
 
@@ -58,7 +59,7 @@ async def test_a_client_is_not_called_for_a_question_that_was_withdrawn() -> Non
     await asyncio.wait_for(waiting, 5)
 
 
-@pytest.mark.parametrize("can", [None, types.ClientCapabilities(), types.ClientCapabilities(experimental={"x": {}})])
+@pytest.mark.parametrize("can", [None, {}, {"experimental": {"x": {}}}, "all"])
 async def test_a_client_that_can_answer_nothing_is_not_asked_and_leaves_the_question_to_another(can: Any) -> None:
     party = hearing("2026-07-28", can)
     party.asked(Question(None, "k", "elicitation/create", {}, None, Any))  # type: ignore[arg-type]

@@ -142,8 +142,8 @@ class Asking(FakeBackend):
 
 
 def hearing() -> Hearing:
-    can = types.ClientCapabilities(elicitation=types.ElicitationCapability())
-    context: Any = SimpleNamespace(protocol_version="2026-07-28", session=SimpleNamespace(client_capabilities=can))
+    said = {CLIENT_CAPABILITIES_META_KEY: {"elicitation": {}}}
+    context: Any = SimpleNamespace(protocol_version="2026-07-28", session=None, meta=said)
     return Hearing(context)
 
 

@@ -22,6 +22,8 @@ from semel.gateway import meta
 QUESTIONS = {"sampling/createMessage": "sampling", "elicitation/create": "elicitation", "roots/list": "roots"}
 """What a server of the handshake eras may ask its client, and the capability that the client must have said it has."""
 
+_ASKABLE = frozenset(QUESTIONS.values())
+
 LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
 _KEPT_BACK = (
@@ -82,7 +84,7 @@ class Asker:
     @property
     def can_be_asked(self) -> bool:
         """True if a server may ask it anything in the middle of a request."""
-        return any(name in self.capabilities for name in QUESTIONS.values())
+        return not _ASKABLE.isdisjoint(self.capabilities)
 
     def takes(self, method: str) -> bool:
         """Return whether it can be asked this."""
@@ -101,6 +103,12 @@ class Asker:
         if self.log_level is None or level not in LEVELS:
             return self.logs_unasked
         return LEVELS.index(str(level)) >= LEVELS.index(self.log_level)
+
+
+def can_answer(said: Mapping[str, Any]) -> bool:
+    """Return whether a client whose request says this in `_meta` can answer any question."""
+    capabilities = said.get(CLIENT_CAPABILITIES_META_KEY)
+    return isinstance(capabilities, dict) and not _ASKABLE.isdisjoint(capabilities)
 
 
 NOBODY = Asker()

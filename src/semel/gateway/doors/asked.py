@@ -44,14 +44,17 @@ Context = ServerRequestContext[Any, Any]
 _LEVEL = "dev.semel/log-level"
 _PARTY = "dev.semel/party"
 _PARTY_CHARS_MAX = 64
-_TOLD_OTHERWISE = (
-    meta.KEY,
-    meta.KEY_MADE,
-    meta.CALLER,
-    meta.CLIENT,
-    meta.REFUSED,
-    meta.ERRORS_AS_RESULTS,
-    meta.AS_TASK,
+_TOLD_OTHERWISE = frozenset(
+    {
+        meta.KEY,
+        meta.KEY_MADE,
+        meta.CALLER,
+        meta.CLIENT,
+        meta.REFUSED,
+        meta.ERRORS_AS_RESULTS,
+        meta.AS_TASK,
+        CLIENT_INFO_META_KEY,
+    }
 )
 
 
@@ -180,9 +183,8 @@ def call_meta(context: Context) -> dict[str, Any]:
 
     The key, the caller and the client's name are told in other ways.
     """
-    said = dict((context.params or {}).get("_meta") or {})
-    for name in (*_TOLD_OTHERWISE, CLIENT_INFO_META_KEY):
-        said.pop(name, None)
+    came: Mapping[str, Any] = (context.params or {}).get("_meta") or {}
+    said = {name: value for name, value in came.items() if name not in _TOLD_OTHERWISE}
     if context.protocol_version not in MODERN_PROTOCOL_VERSIONS:
         said[PROTOCOL_VERSION_META_KEY] = context.protocol_version
         shaken = context.session.client_capabilities

@@ -21,7 +21,7 @@ from mcp.shared.transport_context import TransportContext
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from semel.gateway.doors.heads import WHOLE
+from semel.gateway.doors.heads import KNOWN, REMEMBER, WHOLE
 from semel.gateway.doors.lingering import Gone, Lingering, Lookout
 from semel.gateway.doors.plainanswer import Answers, encoded
 from semel.gateway.doors.plaincall import BODY_BYTES_MAX, PlainCall, Recognizer
@@ -46,7 +46,10 @@ class FastPath:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on."""
-        mcp_name = self._recognizer.head(scope) if self._concerns(scope) else None
+        offered = scope.get("extensions") or {}
+        mcp_name = offered.get(KNOWN)
+        if mcp_name is None or traced():
+            mcp_name = self._recognizer.head(scope) if self._concerns(scope) else None
         if mcp_name is None:
             await self._app(scope, receive, send)
             return
@@ -55,13 +58,14 @@ class FastPath:
         if call is None:
             await self._app(scope, _again(messages, receive), send)
             return
+        if REMEMBER in offered:
+            offered[REMEMBER](mcp_name)
         try:
             async with Lingering(self._lookout, receive, send) as lingering:
                 status, answer = await self._answer(call, Request(scope, receive))
         except Gone:
             return  # the call itself goes on: it is the node's
-        whole = (scope.get("extensions") or {}).get(WHOLE)
-        if whole is None or self._leaving() or not whole(status, answer):
+        if self._leaving() or WHOLE not in offered or not offered[WHOLE](status, answer):
             await _write(status, answer, send, streams=lingering.streams, last=self._leaving())
 
     def _concerns(self, scope: Scope) -> bool:

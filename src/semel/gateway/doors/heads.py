@@ -1,12 +1,16 @@
 """HTTP/1.1 as the door speaks it: uvicorn's protocol on httptools, with which a call takes half as long as with h11.
 
-Adds what httptools leaves to its user: a bound on heads, and values without the blanks around them. And gives the app
-a way to answer in one piece (`WHOLE`), where ASGI's takes two messages, two writes and a look at every header.
+Adds what httptools leaves to its user: a bound on heads, and values without the blanks around them. And what ASGI has
+no words for is among a scope's `extensions`: an answer in one piece, and heads that are known from earlier requests.
 """
 
+import asyncio
 from functools import partial
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from semel.gateway.doors.knownheads import KnownHead, KnownHeads
 
 HEAD_BYTES_MAX = 64 * 1024
 """What of a head may come after its first piece, which is what the kernel gave at once: as much as h11 takes."""
@@ -19,16 +23,35 @@ client takes nothing just now.
 """
 
 
-class BoundedHeads(HttpToolsProtocol):
-    """Answers 400 to a head that does not come to an end."""
+REMEMBER = "semel.remember"
+"""What is told, with the `Mcp-Name`, that the head of this request is a plain call's, and that it was let in."""
 
+KNOWN = "semel.known"
+"""The `Mcp-Name` of such a request; then its head needs no look."""
+
+
+class Heads(HttpToolsProtocol):
+    """Answers 400 to a head that does not come to an end; `known` is for all connections of one server."""
+
+    _idle = True
     _in_head = False
     _head_bytes = 0
+    _begins_with: bytes | None = None
+    """What came last, if it begins with a request's head."""
     _defaults: list[tuple[bytes, bytes]] | None = None
     _defaults_written = b""
 
+    def __init__(self, known: KnownHeads, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._known = known
+
     def data_received(self, data: bytes) -> None:
         """Read on; give up on a head that is too long."""
+        if self._idle and (self.cycle is None or self.cycle.response_complete):
+            if (found := self._known.find(data)) is not None:
+                self._begin(*found)
+                return
+            self._begins_with = data
         goes_on = self._in_head
         super().data_received(data)
         if goes_on and self._in_head:
@@ -38,7 +61,7 @@ class BoundedHeads(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Note that a head begins."""
-        self._in_head, self._head_bytes = True, 0
+        self._idle, self._in_head, self._head_bytes = False, True, 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -46,11 +69,51 @@ class BoundedHeads(HttpToolsProtocol):
         super().on_header(name, value.strip(b" \t"))
 
     def on_headers_complete(self) -> None:
-        """Note that the head has ended, and let the request be answered in one piece."""
+        """Note that the head has ended, and offer what ASGI does not."""
         self._in_head = False
         super().on_headers_complete()
-        if self.cycle is not None and self.cycle.scope is self.scope:  # else the connection becomes a WebSocket
-            self.scope["extensions"] = {WHOLE: partial(self._answer, self.cycle)}
+        begins_with, self._begins_with = self._begins_with, None
+        if self.cycle is None or self.cycle.scope is not self.scope:
+            return  # the connection becomes a WebSocket
+        offered = self._offer(self.cycle)
+        if begins_with is not None and self.cycle.keep_alive and not self.expect_100_continue:
+            offered[REMEMBER] = partial(self._known.remember, begins_with, self.scope)
+
+    def on_message_complete(self) -> None:
+        """Note that the next request may begin."""
+        self._idle = True
+        super().on_message_complete()
+
+    def _begin(self, known: KnownHead, body: bytes) -> None:
+        """Begin a request of which all is there, as httptools' calls together would."""
+        self._unset_keepalive_if_required()
+        state = self.app_state.copy()
+        scope: Any = {**known.scope, "server": self.server, "client": self.client, "state": state}
+        self.scope = scope
+        self.cycle = cycle = RequestResponseCycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=True,
+            on_response=self.on_response_complete,
+        )
+        cycle.body += body
+        cycle.more_body = False
+        cycle.message_event.set()
+        self._offer(cycle)[KNOWN] = known.mcp_name
+        self._start_asgi_task(cycle, self.app)
+
+    def _offer(self, cycle: RequestResponseCycle) -> dict[str, Any]:
+        """Return the extensions of a request's scope."""
+        offered: dict[str, Any] = {WHOLE: partial(self._answer, cycle)}
+        cycle.scope["extensions"] = offered
+        return offered
 
     def _answer(self, cycle: RequestResponseCycle, status: int, body: bytes) -> bool:
         """Send a whole answer, as `WHOLE` says."""

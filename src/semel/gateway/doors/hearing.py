@@ -18,7 +18,7 @@ from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from mcp_types.methods import parse_server_notification, parse_server_request
 from pydantic import RootModel, ValidationError
 
-from semel.gateway.asker import QUESTIONS
+from semel.gateway.asker import QUESTIONS, can_answer
 from semel.node.asides import Question
 
 _log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Hearing:
         self._collects = collects
         self._asks = asks
         self.modern = context.protocol_version in MODERN_PROTOCOL_VERSIONS
-        self.may_collect = self.modern and collects and asks and _can_answer(context.session.client_capabilities)
+        self.may_collect = self.modern and collects and asks and can_answer(context.meta or {})
         """False if there will be no `questions`, whatever the tool asks."""
         self.questions: dict[str, Question] = {}
         self._woken: asyncio.Future[None] | None = None
@@ -162,7 +162,3 @@ class Hearing:
             return
         notification: Any = parse_server_notification(method, self._context.protocol_version, params)
         await session.send_notification(notification, related_request_id=self._context.request_id)
-
-
-def _can_answer(capabilities: types.ClientCapabilities | None) -> bool:
-    return capabilities is not None and any(getattr(capabilities, name) is not None for name in QUESTIONS.values())

@@ -8,6 +8,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -23,8 +24,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from semel.forks import closes, keep_from_children
 from semel.gateway.doors.fastpath import FastPath
-from semel.gateway.doors.heads import BoundedHeads
+from semel.gateway.doors.heads import Heads
 from semel.gateway.doors.hosts import KnownHosts
+from semel.gateway.doors.knownheads import KnownHeads
 from semel.gateway.doors.listening import bind
 from semel.gateway.doors.sessions import Sessions
 
@@ -126,7 +128,7 @@ async def serve_http(
                 access_log=False,
                 proxy_headers=False,  # who asks is nobody's business here, and over which scheme neither
                 lifespan="on",
-                http=BoundedHeads,
+                http=partial(Heads, KnownHeads()),  # type: ignore[arg-type]  # it is called with what the class is called with
                 ws="websockets-sansio",
                 ws_max_size=websocket_bytes_max,
                 timeout_keep_alive=_IDLE_S,

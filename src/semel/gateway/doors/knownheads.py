@@ -1,0 +1,53 @@
+"""The heads of requests that were found to be plain calls', byte for byte: they are not read again, but recognized.
+
+A client sends the same head with each call of a tool, unless it changes in length. What a head is depends on nothing
+but its bytes, so what was found of it once holds for the next that is the same.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+_REMEMBERED_MAX = 256
+_HEAD_BYTES_MAX = 2048
+"""So many are remembered, if they are no longer than so; if there are more, it begins again."""
+
+_END = b"\r\n\r\n"
+
+_ALWAYS_NEW = frozenset({b"idempotency-key", b"traceparent"})
+"""A head with one of these will not come again."""
+
+
+class KnownHead(msgspec.Struct, frozen=True):
+    """What a head says: ASGI's `scope`, how long the body is, and the `Mcp-Name` as it came."""
+
+    scope: Mapping[str, Any]
+    body_bytes: int
+    mcp_name: bytes
+
+
+class KnownHeads:
+    """What is known of heads, for all connections of one server."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, KnownHead] = {}
+
+    def find(self, data: bytes) -> tuple[KnownHead, bytes] | None:
+        """Return what is known of a head, and the body, if the data is that head with its whole body and no more."""
+        end = data.find(_END) + len(_END)
+        known = self._known.get(data[:end])
+        if known is None or len(data) - end != known.body_bytes:
+            return None
+        return known, data[end:]
+
+    def remember(self, data: bytes, scope: Mapping[str, Any], mcp_name: bytes) -> None:
+        """Remember the head that `data` begins with, if it may come again."""
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        end = data.find(_END) + len(_END)
+        if not len(_END) <= end <= _HEAD_BYTES_MAX or any(name in _ALWAYS_NEW for name, _ in headers):
+            return
+        length = next(int(value) for name, value in headers if name == b"content-length")
+        if len(self._known) >= _REMEMBERED_MAX:
+            self._known.clear()
+        self._known[data[:end]] = KnownHead(scope, length, mcp_name)
