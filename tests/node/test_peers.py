@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,7 +16,15 @@ from semel.core.message import Forward, Hello, Refusal, Refuse
 from semel.errors import Busy
 from semel.gateway.doors.http import serve_http
 from semel.node.asides import Answered, AsideMessage, Asked, Happened, Stop, Told, Watched, Withdrawn
-from semel.node.peers import MESSAGE_BYTES_MAX, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, Outbox, Peers
+from semel.node.peers import (
+    MESSAGE_BYTES_MAX,
+    OUTBOX_BYTES_MAX,
+    OUTBOX_MESSAGES_MAX,
+    TOGETHER_BYTES_MAX,
+    Outbox,
+    Peers,
+    _understood,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +42,7 @@ class Ear:
         self.gone: asyncio.Queue[NodeId] = asyncio.Queue()
 
     def hello(self) -> Hello:
-        return Hello(self.cluster, self.node)
+        return Hello(self.cluster, self.node, together=True)
 
     def received(self, sender: NodeId, message: Forward | Refuse) -> None:
         self.heard.put_nowait((sender, message))
@@ -214,8 +223,51 @@ async def test_a_tool_that_talks_without_end_leaves_room_for_calls(line: bytes) 
     async def send(data: bytes) -> None:
         sent.append(data)
 
-    draining = asyncio.create_task(outbox.drain(send))
+    draining = asyncio.create_task(outbox.drain(send, together=False))
     await asyncio.sleep(0.1)
     draining.cancel()
     assert msgspec.json.decode(sent[-1], type=Forward) == Forward(CALL, 1)
     assert outbox._bytes == 0
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_what_is_sent_at_once_goes_in_one_frame_to_who_takes_it_so(together: bool) -> None:
+    outbox, large = Outbox(), msgspec.Raw(b'"' + b"x" * TOGETHER_BYTES_MAX + b'"')
+    messages: list[Any] = [Forward(CALL, number) for number in range(1, 501)]
+    messages.insert(250, Told(CALL.id, "notifications/message", large))
+    for message in messages:
+        outbox.post(message)
+    frames: asyncio.Queue[bytes] = asyncio.Queue()
+    draining = asyncio.create_task(outbox.drain(frames.put, together=together))
+    heard: list[Any] = []
+    count = 0
+    async with asyncio.timeout(10):
+        while len(heard) < len(messages):
+            heard += list(_understood(frame := await frames.get()))
+            count += 1
+            assert len(frame) <= len(large) + 1000
+    draining.cancel()
+    assert heard == messages
+    assert outbox._bytes == 0
+    assert (count < 20) is together
+
+
+def test_of_a_frame_what_is_not_understood_is_passed_over() -> None:
+    known = msgspec.json.encode(Forward(CALL, 1))
+    assert list(_understood(b'[{"type":"new"},%s,7,[%s]]' % (known, known))) == [Forward(CALL, 1)]
+    assert list(_understood(b"[]")) == []
+    with pytest.raises(ValueError, match="truncated"):
+        list(_understood(b"[%s" % known))
+
+
+async def test_a_burst_of_forwards_arrives_in_order() -> None:
+    ear, other = Ear(LEADER), Ear(FOLLOWER)
+    async with serving(Peers(ear)) as port:
+        follower = Peers(other)
+        follower.follow(leader_at(port))
+        assert await other.next() == ("found", LEADER)
+        for number in range(1, 301):
+            follower.send(LEADER, Forward(CALL, number))
+        for number in range(1, 301):
+            assert await ear.next() == (FOLLOWER, Forward(CALL, number))
+        await follower.close()

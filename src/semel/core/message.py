@@ -28,10 +28,14 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
-    """The first message on a connection, from both sides: who speaks, and of which cluster."""
+    """The first message on a connection, from both sides: who speaks, and of which cluster.
+
+    `together` says that it takes several messages in one frame, which the first versions of semel do not.
+    """
 
     cluster: str
     node: NodeId
+    together: bool = False
 
 
 class Forward(msgspec.Struct, frozen=True, tag="forward"):

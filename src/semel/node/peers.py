@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -28,6 +28,8 @@ log has half of it: a tool that talks without end must not be in the way of call
 MESSAGE_BYTES_MAX = 40 * 2**20
 """A forward carries what a client sent along with a call, which has a limit of its own below this. A larger message is
 not sent: it would cost the connection, and all that waits for it."""
+TOGETHER_BYTES_MAX = 64 * 2**10
+"""What is sent in one frame if it is several messages: each frame costs both sides about as much as a small message."""
 HELLO_TIMEOUT_S = 1.0
 """A process that accepts and says nothing for this long is stalled; its missing pulse tells the rest."""
 RECONNECT_S = (0.0, 0.01, 0.02, 0.05, 0.1)
@@ -39,6 +41,7 @@ Spoken = Message | AsideMessage
 _log = logging.getLogger(__name__)
 
 _decoder: msgspec.json.Decoder[Spoken] = msgspec.json.Decoder(Spoken)
+_several = msgspec.json.Decoder(list[msgspec.Raw])
 _encoder = msgspec.json.Encoder()
 
 Scope = MutableMapping[str, Any]
@@ -99,16 +102,24 @@ class Outbox:
         self._bytes += len(data)
         self._filled.set()
 
-    async def drain(self, send: Callable[[bytes], Awaitable[None]]) -> None:
-        """Send what is there and what comes, until the connection ends."""
+    async def drain(self, send: Callable[[bytes], Awaitable[None]], *, together: bool) -> None:
+        """Send what is there and what comes, until the connection ends; `together` if the peer takes it so."""
         with contextlib.suppress(OSError, WebSocketException):  # the reading side notices the end
             while True:
                 while not self._messages:
                     self._filled.clear()
                     await self._filled.wait()
-                data = self._messages.popleft()
-                self._bytes -= len(data)
-                await send(data)
+                await send(self._frame(together))
+
+    def _frame(self, together: bool) -> bytes:
+        """Return what is sent next: a message, or several as a JSON array."""
+        messages = [self._messages.popleft()]
+        size = len(messages[0])
+        while together and self._messages and size + len(self._messages[0]) <= TOGETHER_BYTES_MAX:
+            messages.append(self._messages.popleft())
+            size += len(messages[-1])
+        self._bytes -= size
+        return messages[0] if len(messages) == 1 else b"[%s]" % b",".join(messages)
 
 
 class Peers:
@@ -190,10 +201,10 @@ class Peers:
             met.set()
             self._listener.found(leader.node)
             self._greet(outbox)
-            writer = asyncio.create_task(outbox.drain(socket.send))
+            writer = asyncio.create_task(outbox.drain(socket.send, together=answer.together))
             try:
                 async for data in socket:
-                    if (message := _understood(data)) is not None:
+                    for message in _understood(data):
                         self._take(leader.node, message)
             finally:
                 writer.cancel()
@@ -228,7 +239,7 @@ class Peers:
 
         outbox = self._outboxes[peer.node] = Outbox()
         self._greet(outbox)
-        writer = asyncio.create_task(outbox.drain(transmit))
+        writer = asyncio.create_task(outbox.drain(transmit, together=peer.together))
         try:
             async for message in messages:
                 self._take(peer.node, message)
@@ -255,14 +266,21 @@ class Peers:
 
 async def _messages(receive: Receive) -> AsyncIterator[Spoken]:
     while (event := await receive())["type"] == "websocket.receive":
-        if (message := _understood(event.get("bytes") or event.get("text") or b"")) is not None:
+        for message in _understood(event.get("bytes") or event.get("text") or b""):
             yield message
 
 
-def _understood(data: bytes | str) -> Spoken | None:
-    """Return a message; None if only another version of semel understands it. Raises ValueError for what is no JSON."""
-    try:
-        return _decoder.decode(data)
-    except msgspec.ValidationError as error:
-        _log.debug("a peer said what is not understood here: %s", error)
-        return None
+def _understood(data: bytes | str) -> Iterator[Spoken]:
+    """Yield the messages of a frame, but for those that only another version of semel understands.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    pieces: Sequence[bytes | str | msgspec.Raw] = [data]
+    if data[:1] in (b"[", "["):
+        pieces = _several.decode(data)
+    for piece in pieces:
+        try:
+            yield _decoder.decode(piece)
+        except msgspec.ValidationError as error:
+            _log.debug("a peer said what is not understood here: %s", error)

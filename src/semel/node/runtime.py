@@ -351,7 +351,7 @@ class Runtime:
 
     def hello(self) -> Hello:
         """Return how this node introduces itself."""
-        return Hello(self._decider.ledger.totals.cluster_id, self.identity.node)
+        return Hello(self._decider.ledger.totals.cluster_id, self.identity.node, together=True)
 
     def received(self, sender: NodeId, message: Forward | Refuse) -> None:
         """Take a peer's message."""
