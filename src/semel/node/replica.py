@@ -254,7 +254,7 @@ class Replica:
             position,
             outcome.intent,
             outcome.status.value,
-            bytes(outcome.result).decode(),
+            _text(outcome.result),
             str(outcome.executor),
             outcome.at_ms,
         )
@@ -295,9 +295,9 @@ def _row_of(record: Record) -> tuple[Any, ...]:
         record.id.key,
         record.id.round,
         record.tool,
-        bytes(record.arguments).decode(),
-        bytes(record.meta).decode(),
-        None if record.answers is None else bytes(record.answers).decode(),
+        _text(record.arguments),
+        _text(record.meta),
+        None if record.answers is None else _text(record.answers),
         record.digest,
         record.request,
         record.client,
@@ -313,12 +313,17 @@ def _row_of(record: Record) -> tuple[Any, ...]:
         record.status.value,
         record.timestamp_ms,
         record.clock_ms,
-        None if record.result is None else bytes(record.result).decode(),
+        None if record.result is None else _text(record.result),
         record.duration_ms,
         record.reason,
         record.forgotten,
         record.reconciled,
     )
+
+
+def _text(payload: msgspec.Raw) -> str:
+    """Return JSON as a string, copied once: it may be long."""
+    return str(payload, "utf-8")
 
 
 def record_of(row: tuple[Any, ...]) -> Record:
