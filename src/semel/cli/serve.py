@@ -176,6 +176,11 @@ async def _serve(options: Options, target: "Target", wire: "Wire | None") -> Non
             raise NodeEnded(str(error)) from error
 
 
+_YOUNG_OBJECTS_MAX = 10_000
+"""When Python looks for garbage in cycles, of which calls leave hardly any. At its own 700 it did so for every eighth
+call, and found those that were under way; each look takes a few ms now."""
+
+
 async def _live(node: "Node", options: Options, signals: Signals, wire: "Wire | None") -> None:
     """Start the node, serve until something ends that, and let it go in order."""
     greeting = asyncio.create_task(greet(node, options.target, stdio=options.stdio), name="greeting")
@@ -183,6 +188,7 @@ async def _live(node: "Node", options: Options, signals: Signals, wire: "Wire | 
         if not await _unless_asked_to_go(node.start(), signals):
             return
         gc.freeze()  # what is there now stays; going through it again and again would stop the node, pulse and all
+        gc.set_threshold(_YOUNG_OBJECTS_MAX, *gc.get_threshold()[1:])
         try:
             await _unless_asked_to_go(_serve_to_the_end(node, wire), signals)
         finally:

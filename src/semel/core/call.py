@@ -1,6 +1,7 @@
 """A call and what is known of it: who asked, under which key, for which tool, and how it stands.
 
-Knows the canonical form of arguments (RFC 8785) and what a key may look like; knows nothing of entries or nodes.
+Knows the canonical form of arguments (RFC 8785) and what a key may look like; knows nothing of entries or nodes. There
+are many of these values at a time, and none can be part of a cycle, so Python's collector need not look at them.
 """
 
 import enum
@@ -57,7 +58,7 @@ class Status(enum.StrEnum):
         return self not in (Status.RUNNING, Status.IN_DOUBT)
 
 
-class NodeId(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class NodeId(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
     """One life of a node: a restarted process is not the one that died."""
 
     name: str
@@ -67,7 +68,7 @@ class NodeId(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
         return f"{self.name}.{self.incarnation}"
 
 
-class CallId(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class CallId(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
     """What makes two requests one call; of a call in rounds, one round of it.
 
     A tool that asks its caller for more ends its round with what it asks for, and the caller's answers begin the next.
@@ -88,7 +89,7 @@ class CallId(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
         return CallId(self.caller, self.key, self.round + 1)
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Call(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One request to run a tool.
 
     `arguments` is a JSON object as it came; `digest` is `digest_of(tool, arguments, answers)`; `request` names the one
@@ -113,7 +114,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid
         return len(self.arguments) + len(self.meta) + (0 if self.answers is None else len(self.answers))
 
 
-class Spec(msgspec.Struct, frozen=True, kw_only=True):
+class Spec(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """How a tool wants one call to be run: `lane` names the queue of calls that run one after the other."""
 
     effect: Effect = Effect.ONCE
@@ -121,7 +122,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     lane: str | None = None
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class Record(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """All that the log says of one call, or of one round of it; what the audit shows and a retry is told.
 
     `execution_id` counts calls, and each round of one, in log order from 1. `intents` are the positions of its intents,

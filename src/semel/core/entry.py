@@ -13,7 +13,7 @@ FORMAT = 1
 """The version that this semel writes, and the newest that it reads."""
 
 
-class _Entry(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True):
+class _Entry(msgspec.Struct, frozen=True, gc=False, kw_only=True, tag_field="type", forbid_unknown_fields=True):
     v: Literal[1] = 1
 
 
