@@ -67,8 +67,13 @@ class LoopThread:
         self._there = Crossing(self._loop)
         self._thread.start()
 
-    def submit(self, work: Coroutine[Any, Any, _Result]) -> "asyncio.Future[_Result]":
-        """Begin `work` on the thread's loop; cancelling the future cancels it there."""
+    def submit(
+        self, work: Coroutine[Any, Any, _Result], ended: Callable[[], object] = lambda: None
+    ) -> "asyncio.Future[_Result]":
+        """Begin `work` on the thread's loop; cancelling the future cancels it there.
+
+        `ended` is called in this loop once the future is done, a turn before who awaits it goes on.
+        """
         here = asyncio.get_running_loop()
         if self._back is None or self._back.loop is not here:
             self._back = Crossing(here)
@@ -83,7 +88,7 @@ class LoopThread:
 
         def end(task: "asyncio.Task[_Result]") -> None:
             with suppress(RuntimeError):  # nobody is there any more
-                back.call(lambda: _hand_over(task, result))
+                back.call(lambda: _hand_over(task, result, ended))
 
         def look(_: "asyncio.Future[_Result]") -> None:
             if result.cancelled():
@@ -126,7 +131,7 @@ class LoopThread:
                 _log.warning("a tool asked the process to exit in the background (%r); it does not", error)
 
 
-def _hand_over(task: "asyncio.Task[_Result]", result: "asyncio.Future[_Result]") -> None:
+def _hand_over(task: "asyncio.Task[_Result]", result: "asyncio.Future[_Result]", ended: Callable[[], object]) -> None:
     """Let a future have the end of a task; in the future's loop."""
     if result.done():
         return
@@ -136,3 +141,4 @@ def _hand_over(task: "asyncio.Task[_Result]", result: "asyncio.Future[_Result]")
         result.set_exception(error)
     else:
         result.set_result(task.result())
+    ended()

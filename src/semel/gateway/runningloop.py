@@ -25,9 +25,13 @@ class RunningLoop:
     def start(self) -> None:
         """Do nothing: it runs."""
 
-    def submit(self, work: Coroutine[Any, Any, _Result]) -> "asyncio.Future[_Result]":
-        """Begin `work` on the loop; cancelling the future cancels it there."""
-        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._noted(work), self._loop))
+    def submit(
+        self, work: Coroutine[Any, Any, _Result], ended: Callable[[], object] = lambda: None
+    ) -> "asyncio.Future[_Result]":
+        """Begin `work` on the loop; cancelling the future cancels it there. Then `ended` is called in the caller's."""
+        result = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._noted(work), self._loop))
+        result.add_done_callback(lambda _: ended())
+        return result
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Have the loop call `callback`."""

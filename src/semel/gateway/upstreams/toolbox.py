@@ -75,7 +75,7 @@ class _Run:
         """Take the beginning back: nothing has reached the tool; in the tools' loop."""
         self._first.release()
 
-    def let_go(self, _: object = None) -> None:
+    def let_go(self) -> None:
         """Let whoever waits for the run go on; in the node's loop."""
         if not self.over.done():
             self.over.set_result(None)
@@ -197,8 +197,7 @@ class McpToolbox:
         if time.monotonic() - self._unwanted.pop(attempt.call.id, -_UNWANTED_S) < _UNWANTED_S:
             return _cancelled(attempt.call.tool, began=False)
         run = self._runs[attempt.call.id] = _Run()
-        work = self._thread.submit(self._perform(attempt, run, aside))
-        work.add_done_callback(run.let_go)
+        work = self._thread.submit(self._perform(attempt, run, aside), run.let_go)
         timer = asyncio.get_running_loop().call_later(attempt.timeout_s, run.let_go)
         try:
             await run.over

@@ -55,12 +55,12 @@ class Watch:
         return row[0]
 
     async def changed(self, seen: Version) -> None:
-        """Return as soon as the version is no longer `seen`, or this process has written."""
+        """Return soon after the version is no longer `seen`, or as soon as this process has written."""
         loop = asyncio.get_running_loop()
         change = loop.create_future()
         self._waiting[change] = seen
         if self._timer is None:
-            self._timer = loop.call_soon(self._look)
+            self._timer = loop.call_later(self._pause_s, self._look)
         try:
             await change
         finally:
