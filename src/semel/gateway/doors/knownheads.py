@@ -19,8 +19,12 @@ _ALWAYS_NEW = frozenset({b"idempotency-key", b"traceparent"})
 """A head with one of these will not come again."""
 
 
+_OF_ONE_REQUEST = frozenset({"server", "client", "state", "extensions"})
+"""What is in a scope beside the head."""
+
+
 class KnownHead(msgspec.Struct, frozen=True):
-    """What a head says: ASGI's `scope`, how long the body is, and the `Mcp-Name` as it came."""
+    """What a head says, as ASGI's `scope` has it; how long the body is, and the `Mcp-Name` as it came."""
 
     scope: Mapping[str, Any]
     body_bytes: int
@@ -50,4 +54,5 @@ class KnownHeads:
         length = next(int(value) for name, value in headers if name == b"content-length")
         if len(self._known) >= _REMEMBERED_MAX:
             self._known.clear()
-        self._known[data[:end]] = KnownHead(scope, length, mcp_name)
+        said = {name: value for name, value in scope.items() if name not in _OF_ONE_REQUEST}
+        self._known[data[:end]] = KnownHead(said, length, mcp_name)
