@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import logging
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 
-from semel.core.call import CallId, NodeId, Record
+from semel.core.call import NodeId
 from semel.core.decider import Identity
 from semel.core.limits import Limits
-from semel.errors import ListenError, LogUnavailable, NoLeader, SemelError, UsageError
+from semel.errors import ListenError, LogUnavailable, SemelError, UsageError
 from semel.gateway.clients.client import Answer, answer_of
 from semel.gateway.doors.announcing import Announcer
 from semel.gateway.doors.api import api_routes
@@ -33,10 +33,8 @@ from semel.gateway.upstreams.target import Target, load_target, split_target
 from semel.gateway.upstreams.toolbox import McpToolbox
 from semel.log.engines import hosts_of, open_log
 from semel.log.protocol import Log
-from semel.node.asides import Asides, Party, Question
-from semel.node.backend import Details, Reply
 from semel.node.departure import Departure
-from semel.node.members import Home
+from semel.node.facade import Facade, starting
 from semel.node.peers import MESSAGE_BYTES_MAX
 from semel.node.place import take_place
 from semel.node.replica import Replica
@@ -55,8 +53,6 @@ PORTS_TRIED = 100
 """Without an address to listen on, the first free port of so many from 8420 on is taken."""
 
 logger = logging.getLogger("semel")
-
-_STARTING = "this node is starting. Nothing was run; retrying with the same key is safe"
 
 
 def default_log(target: str) -> str:
@@ -128,7 +124,7 @@ class Node:
         self._require_key = require_key
         self._keys = (*KEYS_OF_CLIENTS, *keys)
         self._limits = limits or Limits()
-        self._door: _Door | None = None
+        self._door: Facade | None = None
         self._announcer = Announcer()
         self._parts = AsyncExitStack()
 
@@ -171,7 +167,7 @@ class Node:
         shelf = Shelf(place.replica)
         shelf.clear()
         self._parts.callback(shelf.clear)
-        door = self._door = _Door(toolbox, self.departure)
+        door = self._door = Facade(toolbox, self.departure)
         routes = [*api_routes(door, place.replica, door), snapshot_route(shelf, door.commit)]
         host, ports = _address(self._listen)
         me, hosts = NodeId(self.name, secrets.token_hex(4)), [host, *self._advertised_hosts()]
@@ -283,148 +279,8 @@ class Node:
 
     def _serving(self) -> Runtime:
         if self._door is None:
-            raise NoLeader(_STARTING)
+            raise starting()
         return self._door.runtime
-
-
-class _Door:
-    """The node as its doors see it, from the moment when its port is bound and its URL is known.
-
-    A `Backend`, `Observed` and the place where peers knock; until the runtime is there it says "starting".
-    """
-
-    def __init__(self, toolbox: McpToolbox, departure: Departure) -> None:
-        self._toolbox = toolbox
-        self._departure = departure
-        self._runtime: Runtime | None = None
-
-    def open(self, runtime: Runtime) -> None:
-        """Let everybody in."""
-        self._runtime = runtime
-
-    @property
-    def runtime(self) -> Runtime:
-        """The runtime behind the door."""
-        if self._runtime is None:
-            raise NoLeader(_STARTING)
-        return self._runtime
-
-    @property
-    def instructions(self) -> str | None:
-        """What the served server says of itself to models."""
-        return self._toolbox.instructions
-
-    def tools(self) -> Sequence[Mapping[str, Any]]:
-        """Return the tools of this node."""
-        return self._toolbox.tools()
-
-    async def call(
-        self,
-        tool: str,
-        arguments: Mapping[str, Any],
-        *,
-        key: str | None,
-        caller: str,
-        client: str = "",
-        made: bool = False,
-        details: Details | None = None,
-        party: Party | None = None,
-    ) -> Reply:
-        """Run a call once and return how it stands."""
-        return await self.runtime.call(
-            tool, arguments, key=key, caller=caller, client=client, made=made, details=details, party=party
-        )
-
-    @property
-    def cluster_id(self) -> str:
-        """What the log calls its cluster."""
-        return self.runtime.cluster_id
-
-    @property
-    def retention_ms(self) -> int:
-        """How long the result of a call is kept."""
-        return self.runtime.retention_ms
-
-    async def stand(self, call: CallId) -> Record | None:
-        """Return how a call stands in the log, None if it does not."""
-        return await self.runtime.stand(call)
-
-    async def questions(self, call: CallId) -> Mapping[str, Question]:
-        """Return what the tool that runs for a call asks just now."""
-        return self.runtime.asides.questions(call)
-
-    async def watch(self, call: CallId, changed: Callable[[], None]) -> Callable[[], None]:
-        """Have `changed` called whenever a call comes to stand otherwise."""
-        return self.runtime.watch(call, changed)
-
-    async def begun(self, call: CallId) -> None:
-        """Wait until a call has begun."""
-        await self.runtime.begun(call)
-
-    async def ask(self, method: str, params: Mapping[str, Any], party: Party) -> dict[str, Any]:
-        """Return what the servers behind this node answer to a request that is no call."""
-        return await self.runtime.ask(method, params, party)
-
-    def offers(self) -> Mapping[str, Any]:
-        """Return what those servers offer."""
-        return self._toolbox.offers()
-
-    @property
-    def asides(self) -> Asides:
-        """What passes beside the log."""
-        return self.runtime.asides
-
-    def readiness(self) -> str | None:
-        """Return None if the node can take calls, else why not."""
-        return self._runtime.readiness() if self._runtime is not None else "this node is starting"
-
-    def leaving(self) -> bool:
-        """Return whether the node goes down."""
-        return self._runtime is not None and self._runtime.leaving
-
-    def status(self) -> dict[str, Any]:
-        """Return how the cluster stands."""
-        return self.runtime.status()
-
-    @property
-    def position(self) -> int:
-        """The last log position that the node has folded."""
-        return self.runtime.position
-
-    @property
-    def changed(self) -> asyncio.Event:
-        """Set and replaced whenever the node has folded something new."""
-        return self.runtime.changed
-
-    def commit(self) -> None:
-        """Let the replica's file hold all of it."""
-        if self._runtime is not None:
-            self._runtime.commit()
-
-    @property
-    def log_age_s(self) -> float:
-        """How long ago the node last heard from the log."""
-        return self.runtime.reach.age_s
-
-    def home_of(self, name: str) -> Home | None:
-        """Return where the node of that name is reached."""
-        return self.runtime.home_of(name)
-
-    async def read_to_tail(self) -> int:
-        """Wait until the replica holds all that is in the log as this is asked."""
-        return await self.runtime.read_to_tail()
-
-    def cancel(self, call: CallId) -> None:
-        """Have the tool of a call told to stop, wherever it runs."""
-        self.asides.cancel(call)
-
-    def leave(self, within_s: float | None) -> dict[str, Any]:
-        """Take no new calls from now on, and go down once what runs has ended."""
-        return self._departure.ask(self.runtime, within_s)
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve a peer's WebSocket; one that comes too early is turned away and comes again."""
-        await self.runtime.peers(scope, receive, send)
 
 
 def _target(given: object) -> Target:

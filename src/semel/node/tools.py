@@ -48,6 +48,11 @@ class Toolbox(Protocol):
         """A short digest of names, schemas and effects; nodes whose tools differ have different ones."""
         ...
 
+    @property
+    def instructions(self) -> str | None:
+        """What the served server says of itself to models, if there is one server."""
+        ...
+
     async def start(self) -> None:
         """Load or start what is needed.
 
