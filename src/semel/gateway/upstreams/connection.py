@@ -6,9 +6,9 @@ to.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,16 +24,17 @@ from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from semel.errors import UpstreamError
-from semel.gateway.asker import ASKER, NOBODY, QUESTIONS, Asker
+from semel.gateway.asker import ASKER, NOBODY, QUESTIONS, Asker, Way
+from semel.gateway.taskmode import EXTENSION, RELATED, with_tasks
 from semel.gateway.upstreams.child import Child
 from semel.gateway.upstreams.courier import BODY_BYTES_MAX, ERRAND, Errand, make_http_client
 from semel.gateway.upstreams.inprocess import direct_to, streams_to
 from semel.gateway.upstreams.plainrequest import INFO, is_plain_request
-from semel.gateway.upstreams.requests import REQUESTS, AsItCame
+from semel.gateway.upstreams.requests import REQUESTS, AboutTask, AsItCame
 from semel.gateway.upstreams.servers import Command, InProcess, Place, Remote
 from semel.gateway.upstreams.shortcut import Shortcut
 from semel.gateway.upstreams.straight import Straight
-from semel.gateway.upstreams.wire import Wire
+from semel.gateway.upstreams.wire import TaskGiven, Wire
 from semel.node.asides import Unanswered
 
 PAGES_MAX = 1000
@@ -110,6 +111,12 @@ class Connection:
         self._child = Child(name, place, self.lose) if isinstance(place, Command) else None
         self._short: Shortcut | Straight | None = None
         """The way of plain calls, where there is a shorter one than the session's."""
+        self._gives_tasks = False
+        """Whether the server may answer calls with tasks, as the extension of 2026-07-28 has it."""
+        self._takes_tasks = False
+        """Whether it may be asked for tasks, as 2025-11-25 has it."""
+        self._tasks: dict[str, Callable[[], object]] = {}
+        """Who wants to know when the server says that a task has changed, by the task's id."""
 
     async def __aenter__(self) -> Self:
         """Open the connection, with the handshake; what may go wrong is as manifold as servers are."""
@@ -120,6 +127,7 @@ class Connection:
             self.session = await stack.enter_async_context(ClientSession(dispatcher=wire, client_info=_INFO))
             await self._negotiate()
             self._short = self._short_way()
+            self._see_tasks()
             self._opening = Errand()  # what the probing of versions met is of no more interest
             ERRAND.set(self._opening)
             listening = asyncio.create_task(self._listen(), name="announcements")
@@ -185,8 +193,11 @@ class Connection:
     async def send(self, method: str, params: Mapping[str, Any], asker: Asker, errand: Errand) -> dict[str, Any]:
         """Return what the server answered to one of `REQUESTS`, as it came.
 
-        `errand` tells what became of a request over HTTP.
+        `errand` tells what became of a request over HTTP. A task in the place of a result has the `resultType` "task",
+        in both forms. With `task` among the parameters one is asked for, where the server takes that.
         """
+        if self._gives_tasks:
+            asker = _taking_tasks(asker)
         ERRAND.set(errand)
         ASKER.set(asker)
         self._askers[asker] = None
@@ -205,12 +216,42 @@ class Connection:
             said = {"progress": progress, "total": total, "message": message}
             asker.tell("notifications/progress", {name: value for name, value in said.items() if value is not None})
 
+        wanted = told if asker.progress else None
+        if "task" in params:
+            params = {name: value for name, value in params.items() if name != "task" or self._takes_tasks}
+        if "task" in params and asker.progress:  # it is told of for as long as the task lasts
+            params, wanted = {**params, "_meta": {**params["_meta"], "progressToken": _token(asker)}}, None
         kind, form = REQUESTS[method]
-        answer = await self.session.send_request(
-            kind(params=form.model_validate(params)), AsItCame, progress_callback=told if asker.progress else None
-        )
-        await self._settle(asker)
+        try:
+            answer = await self.session.send_request(
+                kind(params=form.model_validate(params)), AsItCame, progress_callback=wanted
+            )
+        except TaskGiven as given:
+            return {**given.task, "resultType": "task"}
+        await self.settle(asker)
         return answer.root
+
+    async def ask(self, method: str, params: Mapping[str, Any], asker: Asker, errand: Errand) -> dict[str, Any]:
+        """Return what the server answered to a request on a task, while somebody is `attending` to it."""
+        ERRAND.set(errand)
+        ASKER.set(asker)
+        answer = await self.session.send_request(AboutTask(method=method, params=dict(params)), AsItCame)
+        return answer.root
+
+    @contextmanager
+    def attending(self, asker: Asker, task_id: str, told: Callable[[], object]) -> Iterator[Asker]:
+        """Yield the asker as one who takes tasks, and have the asker hear what is said and asked in the course of one.
+
+        `told` is called when the server says that the task has changed.
+        """
+        asker = _taking_tasks(asker)
+        self._askers[asker] = None
+        self._tasks[task_id] = told
+        try:
+            yield asker
+        finally:
+            del self._askers[asker]
+            self._tasks.pop(task_id, None)  # a server may give one twice
 
     async def set_level(self, asker: Asker) -> None:
         """Have the server say as much as an asker wants to hear; versions without a handshake say it each time."""
@@ -264,7 +305,7 @@ class Connection:
         self._open[settled] = asker
         try:
             assert asker.way is not None
-            return await asker.way.ask(method, params)
+            return await _ask(asker.way, method, params)
         except Unanswered as unanswered:
             error = types.ErrorData.model_validate(unanswered.error)
             raise MCPError.from_error_data(error) from unanswered
@@ -272,7 +313,7 @@ class Connection:
             del self._open[settled]
             settled.set()
 
-    async def _settle(self, asker: Asker) -> None:
+    async def settle(self, asker: Asker) -> None:
         """Let what was asked in the course of a request be answered: with the request, the way to its client ends."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_QUESTION_S):
@@ -288,6 +329,13 @@ class Connection:
             asker = self._meant()
             if asker is not None:
                 asker.tell(method, params)
+        elif method in ("notifications/tasks/status", "notifications/tasks"):
+            if params.get("status") != "working" and (told := self._tasks.get(str(params.get("taskId")))) is not None:
+                told()
+        elif method == "notifications/progress":
+            for asker in self._askers:
+                if params.get("progressToken") == _token(asker):
+                    asker.tell(method, {name: value for name, value in params.items() if name != "progressToken"})
 
     def _meant(self) -> Asker | None:
         """Return whom the server means: whose request the SDK's context is of; on a pipe, the one client there is.
@@ -374,6 +422,14 @@ class Connection:
         else:
             await negotiate_auto(self.session)
 
+    def _see_tasks(self) -> None:
+        """Note which tasks of its own the server has."""
+        offers = self.capabilities
+        if self.modern:
+            self._gives_tasks = EXTENSION in (offers.extensions or {})
+        elif offers.tasks is not None and offers.tasks.requests is not None and offers.tasks.requests.tools is not None:
+            self._takes_tasks = offers.tasks.requests.tools.call is not None
+
     def _short_way(self) -> Shortcut | Straight | None:
         if self._child is not None:
             return Shortcut(self._child, self.session)
@@ -396,6 +452,25 @@ class Connection:
                     streamable_http_client(url, http_client=http, max_sse_event_size=BODY_BYTES_MAX)
                 )
         return JSONRPCDispatcher(*streams)
+
+
+def _taking_tasks(asker: Asker) -> Asker:
+    return replace(asker, capabilities=with_tasks(asker.capabilities))
+
+
+def _token(asker: Asker) -> str:
+    """Return the progress token of a call that may become a task; who asks is asking for one call alone."""
+    return f"task {id(asker.way)}"
+
+
+async def _ask(way: Way, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask a client, who does not learn of a task that is between semel and the server; the answer names it again."""
+    said = params.get("_meta")
+    if not isinstance(said, dict) or RELATED not in said:
+        return await way.ask(method, params)
+    bare = {name: value for name, value in said.items() if name != RELATED}
+    answer = await way.ask(method, {**params, "_meta": bare})
+    return {**answer, "_meta": {**(answer.get("_meta") or {}), RELATED: said[RELATED]}}
 
 
 async def _ends(announcements: Any, anew: asyncio.Event) -> bool:
