@@ -16,16 +16,15 @@ import msgspec
 from mcp import ClientSession, MCPError, types
 from mcp.client._probe import negotiate_auto  # the SDK's own policy of choosing a version; there is no public name yet
 from mcp.client.streamable_http import streamable_http_client
-from mcp.client.subscriptions import SubscriptionLost, listen
 from mcp.shared.dispatcher import Dispatcher
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp.shared.subscriptions import event_from_wire
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic import ValidationError
 
 from semel.errors import UpstreamError
 from semel.gateway.asker import ASKER, NOBODY, QUESTIONS, Asker, Way
 from semel.gateway.taskmode import EXTENSION, RELATED, with_tasks
+from semel.gateway.upstreams.announcements import Announcements, try_to
 from semel.gateway.upstreams.child import Child
 from semel.gateway.upstreams.courier import BODY_BYTES_MAX, ERRAND, Errand, make_http_client
 from semel.gateway.upstreams.inprocess import direct_to, streams_to
@@ -42,13 +41,6 @@ PAGES_MAX = 1000
 
 _SET_LEVEL_S = 2.0
 """How long a call waits until its server has taken from which level on it is to log."""
-
-_SUBSCRIBE_S = 2.0
-"""How long a server may take to be subscribed to something; with one that takes longer it is given up."""
-
-_LISTEN_AGAIN_FIRST_S = 1.0
-_LISTEN_AGAIN_MAX_S = 60.0
-"""The pause before a lost stream of announcements is asked for again; proxies cut those where nothing flows."""
 
 _QUESTION_S = 5.0
 """How long a question that comes as soon as a server is connected waits for the request that it was connected for, and
@@ -96,10 +88,8 @@ class Connection:
         self._on_event = on_event
         self._opening = Errand()
         self._ended = AsyncExitStack()
-        self._watched: frozenset[str] = frozenset()
-        self._listen_anew = asyncio.Event()
-        self._subscribed = asyncio.Event()
-        self._subscribed.set()
+        self.announcements = Announcements(on_event)
+        """What the server announces."""
         self._level: str | None = None
         self.lost = False
         self._askers: dict[Asker, None] = {}
@@ -130,7 +120,9 @@ class Connection:
             self._see_tasks()
             self._opening = Errand()  # what the probing of versions met is of no more interest
             ERRAND.set(self._opening)
-            listening = asyncio.create_task(self._listen(), name="announcements")
+            listening = asyncio.create_task(
+                self.announcements.listen(self.session, self.capabilities, modern=self.modern), name="announcements"
+            )
             stack.push_async_callback(_cancel, listening)
             self._ended = stack.pop_all()
         return self
@@ -172,7 +164,7 @@ class Connection:
     def lose(self) -> None:
         """Note that no new call may use the connection."""
         self.lost = True
-        self._listen_anew.set()
+        self.announcements.end()
         self._on_lost()
 
     def explains(self, error: MCPError) -> bool:
@@ -261,7 +253,7 @@ class Connection:
         self._level = level  # asked for once: no call waits again for a server that does not answer
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_SET_LEVEL_S):
-                await self._try(types.SetLevelRequest(params=types.SetLevelRequestParams(level=level)))
+                await try_to(self.session, types.SetLevelRequest(params=types.SetLevelRequestParams(level=level)))
 
     async def list_tools(self) -> list[dict[str, Any]]:
         """Return all pages of the server's tools; none of a server that has no such list."""
@@ -347,71 +339,6 @@ class Connection:
         parties = {asker.party or str(id(asker)) for asker in self._askers}
         return next(reversed(self._askers)) if len(parties) == 1 else None
 
-    def watch(self, uris: frozenset[str]) -> None:
-        """Hear of changes of these resources from now on, and of no others; best effort."""
-        if self._watched != uris:
-            self._watched = uris
-            self._subscribed.clear()
-            self._listen_anew.set()
-
-    async def watching(self) -> None:
-        """Wait until the server knows what is to be watched, but for no long."""
-        if not self.modern:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._subscribed.wait(), _SUBSCRIBE_S)
-
-    async def _try(self, request: types.ClientRequest) -> None:
-        with contextlib.suppress(MCPError, ValidationError):  # of a resource, say, that this server does not have
-            await self.session.send_request(request, types.EmptyResult)
-
-    async def _subscribe(self) -> None:
-        """Keep a server of the handshake eras subscribed to what is watched."""
-        told: frozenset[str] = frozenset()
-        while True:
-            await self._listen_anew.wait()
-            self._listen_anew.clear()
-            with contextlib.suppress(TimeoutError):
-                while told != (wanted := self._watched):
-                    for uri in told - wanted:
-                        async with asyncio.timeout(_SUBSCRIBE_S):
-                            await self._try(types.UnsubscribeRequest(params=types.UnsubscribeRequestParams(uri=uri)))
-                    for uri in wanted - told:
-                        async with asyncio.timeout(_SUBSCRIBE_S):
-                            await self._try(types.SubscribeRequest(params=types.SubscribeRequestParams(uri=uri)))
-                    told = wanted
-            told = self._watched  # a server that does not answer is not asked again
-            self._subscribed.set()
-
-    async def _listen(self) -> None:
-        """Have the server announce changes for as long as the connection lasts; older versions do so unasked."""
-        offers = self.capabilities
-        lists: dict[str, Any] = {
-            "tools_list_changed": bool(offers.tools and offers.tools.list_changed),
-            "prompts_list_changed": bool(offers.prompts and offers.prompts.list_changed),
-            "resources_list_changed": bool(offers.resources and offers.resources.list_changed),
-        }
-        if not self.modern:
-            if offers.resources is not None and offers.resources.subscribe:
-                await self._subscribe()
-            self._subscribed.set()
-            return
-        pause_s = _LISTEN_AGAIN_FIRST_S
-        while not self.lost:
-            self._listen_anew.clear()
-            watched = self._watched if offers.resources and offers.resources.subscribe else frozenset[str]()
-            if not any(lists.values()) and not watched:
-                await self._listen_anew.wait()
-                continue
-            with contextlib.suppress(MCPError, SubscriptionLost, TimeoutError):
-                async with listen(self.session, **lists, resource_subscriptions=sorted(watched)) as announcements:
-                    for kind in (name.split("_")[0] for name, wanted in lists.items() if wanted):
-                        self._on_event(kind, "")  # whatever changed before it was there
-                    pause_s = _LISTEN_AGAIN_FIRST_S
-                    if await _ends(announcements, self._listen_anew):
-                        continue
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LISTEN_AGAIN_MAX_S)
-
     # The opening.
 
     async def _negotiate(self) -> None:
@@ -471,23 +398,6 @@ async def _ask(way: Way, method: str, params: Mapping[str, Any]) -> dict[str, An
     bare = {name: value for name, value in said.items() if name != RELATED}
     answer = await way.ask(method, {**params, "_meta": bare})
     return {**answer, "_meta": {**(answer.get("_meta") or {}), RELATED: said[RELATED]}}
-
-
-async def _ends(announcements: Any, anew: asyncio.Event) -> bool:
-    """Wait until a stream of announcements ends; return True if it is to be asked for anew, for other things."""
-
-    async def drain() -> None:
-        async for _ in announcements:
-            pass  # each was heard on its way in
-
-    waits = [asyncio.create_task(drain()), asyncio.create_task(anew.wait())]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        return anew.is_set()
-    finally:
-        for each in waits:
-            each.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:

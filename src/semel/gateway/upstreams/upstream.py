@@ -176,7 +176,7 @@ class Upstream:
         self._watched = uris
         for connection in (self._connection, *self._spares.connections()):
             if connection is not None:
-                connection.watch(uris)
+                connection.announcements.watch(uris)
 
     def dismiss(self) -> None:
         """Let the calls under way go on, and those that wait for the server look for another."""
@@ -288,8 +288,9 @@ class Upstream:
             try:
                 spare = await stack.enter_async_context(self._spares.lease(manner, once=asker.party is None))
                 await spare.set_level(asker)
-                spare.watch(self._watched)
-                await spare.watching()
+                spare.announcements.watch(self._watched)
+                if not spare.modern:
+                    await spare.announcements.watching()
                 if spare.lost:
                     raise _NotOpened("it went away")
             except _NotOpened:
@@ -374,7 +375,7 @@ class Upstream:
             async with asyncio.timeout(_HANDSHAKE_S) as handshake, connection:
                 self.offers = connection.capabilities
                 await self._read_tools(connection)
-                connection.watch(self._watched)
+                connection.announcements.watch(self._watched)
                 handshake.reschedule(None)
                 self._up.set()
                 self._clear()
