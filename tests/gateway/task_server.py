@@ -1,8 +1,8 @@
 """A server by hand whose tools give tasks of its own, in either form: `python task_server.py ERA FILE` on stdio.
 
-ERA is "old" for 2025-11-25 and "new" for 2026-07-28. A tool comes to what its name says; each call leaves its key in
-FILE, and each request on a task its method; what is held is let go by the line "go" there. It is without the SDK, which
-knows no tasks, and can be as bad as it is asked to.
+ERA is "old" for 2025-11-25 and "new" for 2026-07-28, or "shy old" and "shy new" if it does not say that it has tasks.
+A tool comes to what its name says; each call leaves its key in FILE, and each request on a task its method; what is
+held is let go by the line "go" there. It is without the SDK, which knows no tasks, and can be as bad as it is asked to.
 """
 
 import json
@@ -39,7 +39,8 @@ class TaskServer:
     """
 
     def __init__(self, era: str, note: Callable[[str], object], noted: Callable[[], list[str]]) -> None:
-        self.modern = era == "new"
+        self.modern = era.endswith("new")
+        self.shy = era.startswith("shy")
         self.note = note
         self.noted = noted
         self.calls: dict[str, str] = {}
@@ -49,6 +50,8 @@ class TaskServer:
         self.answers: dict[str, Any] = {}
         """What clients have answered, by tasks."""
         self.tokens: dict[str, Any] = {}
+        self.wanted: list[Any] = []
+        """What was said of the task that is wanted, by each call, in the form of 2025-11-25."""
         self.blocked: dict[str, Message] = {}
         """The `tasks/result` that waits for an answer to a question, by the question's id."""
 
@@ -70,13 +73,14 @@ class TaskServer:
     def _serve(self, method: str, params: Message, message: Message) -> Message | list[Message]:
         match method:
             case "server/discover" if self.modern:
-                offers = {"tools": {}, "extensions": {EXTENSION: {}}}
+                offers = {"tools": {}} | ({} if self.shy else {"extensions": {EXTENSION: {}}})
                 return {"supportedVersions": ["2026-07-28"], "capabilities": offers, "ttlMs": 0, "cacheScope": "public"}
             case "initialize" if self.modern:
                 error = {"code": -32022, "message": "of old", "data": {"supported": ["2026-07-28"], "requested": "?"}}
                 return [{"jsonrpc": "2.0", "id": message["id"], "error": error}]
             case "initialize":
-                offers = {"tools": {}, "tasks": {"cancel": {}, "requests": {"tools": {"call": {}}}}}
+                tasks = {"cancel": {}, "requests": {"tools": {"call": {}}}}
+                offers = {"tools": {}} | ({} if self.shy else {"tasks": tasks})
                 info = {"name": "tasks", "version": "1"}
                 return {"protocolVersion": "2025-11-25", "capabilities": offers, "serverInfo": info}
             case "tools/list":
@@ -99,6 +103,7 @@ class TaskServer:
         if not able:
             return [_error(message, -32021 if self.modern else -32601, f"{name} is run as a task only")]
         self.note(f"call {said[KEY]}")
+        self.wanted.append(params.get("task"))
         if name == "plain":
             return text("no task at all")
         task_id = f"task-{len(self.calls) + 1}"

@@ -150,6 +150,17 @@ async def test_a_plain_answer_is_taken_all_the_same(behind: Behind) -> None:
     assert text(await behind.box.run(attempt("plain"))) == "no task at all"
 
 
+@pytest.mark.parametrize(("era", "code"), [("shy old", -32601), ("shy new", -32021)])
+async def test_a_server_that_does_not_say_that_it_has_tasks_is_not_asked_for_one(
+    era: str, code: int, write: Write, tmp_path: Path
+) -> None:
+    async with beside(era, write, tmp_path) as behind:
+        end = await behind.box.run(attempt("finish"))
+        assert done(end).status is Status.ERROR
+        assert text(end) == f"finish failed: finish is run as a task only (protocol error {code})"
+        assert behind.noted() == []
+
+
 # The end of the time, and of the caller's patience.
 
 
@@ -309,6 +320,7 @@ async def test_over_http_a_task_outlives_what_breaks_before_it(era: str, write: 
         told_by = "tasks/result" if era == "old" else "tasks/update"
         assert not server.breaks["tasks/get"] + server.breaks[told_by]
         assert {name for _, name in server.named} == {"task-1", "task-2"}
+        assert server.tasks.wanted == [{"ttl": 70_000} if era == "old" else None] * 2  # a minute beyond the time limit
 
 
 async def test_a_task_is_asked_after_in_another_session_if_its_own_is_forgotten(write: Write) -> None:
