@@ -37,6 +37,9 @@ from .test_upstream import until
 pytestmark = pytest.mark.anyio
 
 ERAS = ("old", "new")
+each_once = pytest.mark.parametrize("behind", ["old, on stdio", "new, over HTTP"], indirect=True)
+"""For what does not hang on both the era and the transport."""
+
 RELATED = "io.modelcontextprotocol/related-task"
 ASKABLE = {CLIENT_CAPABILITIES_META_KEY: {"elicitation": {}}, meta.PARTY: "one", "progressToken": 1}
 
@@ -164,6 +167,7 @@ async def test_a_server_that_does_not_say_that_it_has_tasks_is_not_asked_for_one
 # The end of the time, and of the caller's patience.
 
 
+@each_once
 @pytest.mark.parametrize("tool", ["for_ever", "busy", "lazy"])
 async def test_a_task_beyond_the_time_limit_is_cancelled_and_asked_after_in_measure(behind: Behind, tool: str) -> None:
     end = await behind.box.run(attempt(tool, timeout_s=1.0))
@@ -246,6 +250,7 @@ async def test_a_question_ends_with_the_call(behind: Behind) -> None:
 # Garbage.
 
 
+@each_once
 @pytest.mark.parametrize(
     ("tool", "said"),
     [
