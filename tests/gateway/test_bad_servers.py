@@ -1,7 +1,6 @@
 """Servers that break the protocol: the others are served on, and what is wrong is said."""
 
 import asyncio
-import dataclasses
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -160,7 +159,7 @@ ASKABLE = {**OLD, CLIENT_CAPABILITIES_META_KEY: {"elicitation": {}}, meta.PARTY:
 def asking(tool: str, said: Mapping[str, Any]) -> Attempt:
     plain = attempt(tool)
     call = msgspec.structs.replace(plain.call, meta=msgspec.Raw(msgspec.json.encode(said)))
-    return dataclasses.replace(plain, call=call)
+    return msgspec.structs.replace(plain, call=call)
 
 
 @pytest.mark.parametrize("said", [OLD, ASKABLE], ids=["on the one connection", "on one of its own"])
