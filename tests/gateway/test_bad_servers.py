@@ -1,7 +1,6 @@
 """Servers that break the protocol: the others are served on, and what is wrong is said."""
 
 import asyncio
-import dataclasses
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from mcp_types import CLIENT_CAPABILITIES_META_KEY, LOG_LEVEL_META_KEY, PROTOCOL
 from semel.core.call import Status
 from semel.errors import UnknownTool, UpstreamError
 from semel.gateway import meta
-from semel.gateway.upstreams import child, connection
+from semel.gateway.upstreams import announcements, child, connection
 from semel.gateway.upstreams import upstream as upstream_module
 from semel.gateway.upstreams.catalogue import Catalogue, make_entry
 from semel.node.asides import Unanswered
@@ -160,7 +159,7 @@ ASKABLE = {**OLD, CLIENT_CAPABILITIES_META_KEY: {"elicitation": {}}, meta.PARTY:
 def asking(tool: str, said: Mapping[str, Any]) -> Attempt:
     plain = attempt(tool)
     call = msgspec.structs.replace(plain.call, meta=msgspec.Raw(msgspec.json.encode(said)))
-    return dataclasses.replace(plain, call=call)
+    return msgspec.structs.replace(plain, call=call)
 
 
 @pytest.mark.parametrize("said", [OLD, ASKABLE], ids=["on the one connection", "on one of its own"])
@@ -170,7 +169,7 @@ async def test_a_server_that_takes_no_level_and_no_subscription_is_called_all_th
 ) -> None:
     """It does not answer, or with an error; neither is a reason not to run a tool, or to say that it failed."""
     monkeypatch.setattr(connection, "_SET_LEVEL_S", 0.2)
-    monkeypatch.setattr(connection, "_SUBSCRIBE_S", 0.2)
+    monkeypatch.setattr(announcements, "_SUBSCRIBE_S", 0.2)
     async with toolbox(write, bad=bad(mode)) as box:
         box.watch(frozenset({"x://1", "x://2"}))
         assert text(await box.run(asking("a", said), Way())) == "done"  # type: ignore[arg-type]

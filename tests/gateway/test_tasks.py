@@ -566,6 +566,7 @@ SAID = {
     "the author": (listed("always"), None, "always", "once"),
     "2025's word": (listed(support="optional"), None, "always", "once"),
     "2025's other word": (listed(support="forbidden"), None, "never", "once"),
+    "2025's word for what a server needs": (listed(support="required"), None, "always", "once"),
     "the author's word first": (listed("auto", support="required"), None, "auto", "once"),
     "the operator's before all": (listed("always"), "never", "never", "once"),
     "a word of somebody else": (listed("sometimes"), None, "auto", "once"),

@@ -1,6 +1,7 @@
 """Tasks on real nodes: made at one, asked after at another, and where the one that runs them is killed."""
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -11,6 +12,8 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
+from tests.gateway.task_far import far, near
+from tests.gateway.task_server import KEY
 from tests.processes.cluster import SERVER, ClusterProcesses, get_audit, until
 from tests.processes.taskpost import begin, ended, get, listening, post
 
@@ -171,3 +174,38 @@ async def test_a_client_of_2025_has_its_task_through_semel_connect_when_the_lead
             assert (await send("tasks/get", {"taskId": task_id}))["status"] == "completed"
         (row,) = get_audit(cluster.url(other))
         assert (row["tool"], row["outcome"]) == ("store", "ok")
+
+
+@pytest.mark.parametrize(("era", "where"), [("old", "stdio"), ("new", "HTTP")])
+async def test_a_servers_own_task_shares_the_fate_of_its_call_when_the_leader_is_killed(
+    tmp_path: Path, era: str, where: str
+) -> None:
+    async with far(era) as server:
+        effects, listing = tmp_path / "effects", tmp_path / "mcp.json"
+        entry = {"url": server.url} if where == "HTTP" else near(era, effects)
+        listing.write_text(json.dumps({"mcpServers": {"tasks": entry}}))
+
+        def calls() -> list[str]:
+            lines = server.noted if where == "HTTP" else effects.read_text().splitlines()
+            return [line.removeprefix("call ") for line in lines if line.startswith("call ")]
+
+        async with running(tmp_path, "n1", "n2", target=listing) as cluster:
+            leader = await cluster.leader()
+            other = "n2" if leader == "n1" else "n1"
+            again, once = await asyncio.gather(
+                *(asyncio.to_thread(begin, cluster.url(leader), tool, "a", 0.0) for tool in ("held_again", "held"))
+            )
+            await until(lambda: len(calls()) == 2, what="both to run")
+            await cluster.kill(leader)
+
+            doubted = await ended(cluster.url(other), once)
+            assert doubted["result"]["_meta"]["dev.semel/outcome"] == "in_doubt"
+            await until(lambda: len(calls()) == 3, what="the repeatable one to run again")
+            server.noted.append("go")
+            with effects.open("a") as lines:
+                lines.write("go\n")
+            done = await ended(cluster.url(other), again)
+            assert (done["status"], done["result"]["content"][0]["text"]) == ("completed", "done")
+            assert done["_meta"]["dev.semel/attempt"] == 2
+            assert calls().count(doubted["_meta"][KEY]) == 1
+            assert calls().count(done["_meta"][KEY]) == 2

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp import Client, types
 
 from tests.processes.cluster import get_audit, until
 from tests.real.clients import OfPython, python, said, told
@@ -95,6 +96,25 @@ async def test_server_everything_gives_all_kinds_of_content(server: str, client:
     if server == "everything":
         assert environment["FAMILY"] == setting.family
         assert "EFFECTS" not in environment  # the node's own is kept from it
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("server", ["everything", "far"])
+async def test_server_everything_runs_a_task_of_its_own_and_asks_in_its_middle(
+    server: str, era: str, setting: Setting
+) -> None:
+    asked: list[str] = []
+
+    async def answer(_context: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
+        asked.append(params.message)
+        return types.ElicitResult(action="accept", content={"interpretation": "snake"})
+
+    follower = setting.cluster.url(await setting.follower())
+    async with Client(f"{follower}/mcp", mode=era, elicitation_callback=answer, cache=None) as client:
+        result = await client.call_tool(f"{server}_simulate-research-query", {"topic": "python", "ambiguous": True})
+    assert said(result.model_dump(mode="json", by_alias=True)).startswith("# Research Report: python (snake)\n")
+    (question,) = asked
+    assert 'The research query "python" could have multiple interpretations' in question
 
 
 async def test_effects_come_of_the_servers_annotations_and_the_operators_words(

@@ -9,6 +9,9 @@ from semel.gateway import meta
 
 EXTENSION = "io.modelcontextprotocol/tasks"
 
+RELATED = "io.modelcontextprotocol/related-task"
+"""In `_meta`, in MCP 2025-11-25: the task that a message is about."""
+
 
 class TaskMode(enum.StrEnum):
     """What becomes of a call whose client can take a task in the place of an answer."""
@@ -23,8 +26,9 @@ class TaskMode(enum.StrEnum):
     """The same, and a client that cannot take a task is refused."""
 
 
-_SUPPORT = {"forbidden": TaskMode.NEVER, "optional": TaskMode.ALWAYS, "required": TaskMode.REQUIRED}
-"""MCP 2025-11-25's `execution.taskSupport`. Who says "optional" of a tool says that it is worth a task."""
+_SUPPORT = {"forbidden": TaskMode.NEVER, "optional": TaskMode.ALWAYS, "required": TaskMode.ALWAYS}
+"""MCP 2025-11-25's `execution.taskSupport`. Who says "optional" of a tool says that it is worth a task. "required" is
+what the server needs of who calls it, and that is semel, which needs no task of its own client."""
 
 
 def said_of(tool: Mapping[str, Any]) -> TaskMode | None:
@@ -32,7 +36,16 @@ def said_of(tool: Mapping[str, Any]) -> TaskMode | None:
     declared = (tool.get("_meta") or {}).get(meta.TASK)
     if declared in list(TaskMode):
         return TaskMode(declared)
-    return _SUPPORT.get(str((tool.get("execution") or {}).get("taskSupport")))
+    return _SUPPORT.get(_support(tool))
+
+
+def insists(tool: Mapping[str, Any]) -> bool:
+    """Return whether a server of 2025-11-25 says of a tool that it can be called as a task only."""
+    return _support(tool) == "required"
+
+
+def _support(tool: Mapping[str, Any]) -> str:
+    return str((tool.get("execution") or {}).get("taskSupport"))
 
 
 def mode_of(tool: Mapping[str, Any]) -> TaskMode:
@@ -54,6 +67,12 @@ def without_tasks(capabilities: Mapping[str, Any]) -> dict[str, Any]:
         if not bare["extensions"]:
             del bare["extensions"]
     return bare
+
+
+def with_tasks(capabilities: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a client can take, with tasks, which semel itself sees through for it."""
+    extensions = capabilities.get("extensions")
+    return {**capabilities, "extensions": {**(extensions if isinstance(extensions, dict) else {}), EXTENSION: {}}}
 
 
 def with_support(tool: Mapping[str, Any], mode: TaskMode) -> dict[str, Any]:

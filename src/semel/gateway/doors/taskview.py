@@ -13,6 +13,7 @@ from typing import Any
 from semel.core.call import Record, Status
 from semel.gateway import meta
 from semel.gateway.answers import result_of, said_of
+from semel.gateway.taskmode import RELATED
 from semel.node.asides import Question
 from semel.node.backend import Reply
 from semel.node.settled import settled
@@ -27,8 +28,6 @@ _ONLY_DETAILED = ("resultType", "result", "error", "inputRequests")
 
 UNDER_WAY = ("working", "input_required")
 """The states of a task of which more is to be expected."""
-
-RELATED = "io.modelcontextprotocol/related-task"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from referencing.exceptions import Unresolvable
 from semel.core.call import Effect, Spec
 from semel.errors import BadArguments, UnknownTool
 from semel.gateway import meta
-from semel.gateway.taskmode import TaskMode, said_of
+from semel.gateway.taskmode import TaskMode, insists, said_of
 from semel.gateway.upstreams.overrides import NOTHING, Override, Reconcile
 from semel.gateway.upstreams.plainschema import first_look
 
@@ -31,6 +31,10 @@ _log = logging.getLogger(__name__)
 
 _MESSAGE_CHARS_MAX = 300
 """What is said of one bad argument; the argument itself may be megabytes."""
+
+
+_TASK_LONGER_S = 60.0
+"""For so much longer than a run may take its server is asked to keep its task, so that the result can be fetched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,12 @@ class Entry:
     validator: Validator | None
     first_look: Callable[[Mapping[str, Any]], bool] | None = None
     reconcile: Reconcile | None = None
+    insists: bool = False
+    """Whether its server runs it as a task only, if it speaks 2025-11-25."""
+
+    def task_wanted(self, timeout_s: float) -> dict[str, Any]:
+        """Return what asks for a task where one has to be asked for, kept for longer than the run may take."""
+        return {"task": {"ttl": int(1000 * (timeout_s + _TASK_LONGER_S))}} if self.insists else {}
 
 
 class Catalogue:
@@ -147,8 +157,9 @@ def make_entry(server: str, tool: Mapping[str, Any], *, prefix: str = "", overri
         shown[meta.RECONCILE] = f"{prefix}{override.reconcile.tool}"
     if task is not None:
         shown[meta.TASK] = str(task)
+    bare = {known: value for known, value in tool.items() if known != "execution"}  # `shown` says what of it holds
     return Entry(
-        definition={**tool, "name": name, "_meta": shown},
+        definition={**bare, "name": name, "_meta": shown},
         server=server,
         own_name=tool["name"],
         spec=Spec(effect=effect, timeout_s=override.timeout_s or _timeout_s(said.get(meta.TIMEOUT))),
@@ -156,6 +167,7 @@ def make_entry(server: str, tool: Mapping[str, Any], *, prefix: str = "", overri
         validator=_validator(name, tool["inputSchema"]),
         first_look=first_look(tool["inputSchema"]),
         reconcile=override.reconcile,
+        insists=insists(tool),
     )
 
 

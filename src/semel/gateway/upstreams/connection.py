@@ -6,9 +6,9 @@ to.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,24 +16,24 @@ import msgspec
 from mcp import ClientSession, MCPError, types
 from mcp.client._probe import negotiate_auto  # the SDK's own policy of choosing a version; there is no public name yet
 from mcp.client.streamable_http import streamable_http_client
-from mcp.client.subscriptions import SubscriptionLost, listen
 from mcp.shared.dispatcher import Dispatcher
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp.shared.subscriptions import event_from_wire
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic import ValidationError
 
 from semel.errors import UpstreamError
-from semel.gateway.asker import ASKER, NOBODY, QUESTIONS, Asker
+from semel.gateway.asker import ASKER, NOBODY, QUESTIONS, Asker, Way
+from semel.gateway.taskmode import EXTENSION, RELATED, with_tasks
+from semel.gateway.upstreams.announcements import Announcements, try_to
 from semel.gateway.upstreams.child import Child
 from semel.gateway.upstreams.courier import BODY_BYTES_MAX, ERRAND, Errand, make_http_client
 from semel.gateway.upstreams.inprocess import direct_to, streams_to
 from semel.gateway.upstreams.plainrequest import INFO, is_plain_request
-from semel.gateway.upstreams.requests import REQUESTS, AsItCame
+from semel.gateway.upstreams.requests import REQUESTS, AboutTask, AsItCame
 from semel.gateway.upstreams.servers import Command, InProcess, Place, Remote
 from semel.gateway.upstreams.shortcut import Shortcut
 from semel.gateway.upstreams.straight import Straight
-from semel.gateway.upstreams.wire import Wire
+from semel.gateway.upstreams.wire import TaskGiven, Wire
 from semel.node.asides import Unanswered
 
 PAGES_MAX = 1000
@@ -41,13 +41,6 @@ PAGES_MAX = 1000
 
 _SET_LEVEL_S = 2.0
 """How long a call waits until its server has taken from which level on it is to log."""
-
-_SUBSCRIBE_S = 2.0
-"""How long a server may take to be subscribed to something; with one that takes longer it is given up."""
-
-_LISTEN_AGAIN_FIRST_S = 1.0
-_LISTEN_AGAIN_MAX_S = 60.0
-"""The pause before a lost stream of announcements is asked for again; proxies cut those where nothing flows."""
 
 _QUESTION_S = 5.0
 """How long a question that comes as soon as a server is connected waits for the request that it was connected for, and
@@ -95,10 +88,8 @@ class Connection:
         self._on_event = on_event
         self._opening = Errand()
         self._ended = AsyncExitStack()
-        self._watched: frozenset[str] = frozenset()
-        self._listen_anew = asyncio.Event()
-        self._subscribed = asyncio.Event()
-        self._subscribed.set()
+        self.announcements = Announcements(on_event)
+        """What the server announces."""
         self._level: str | None = None
         self.lost = False
         self._askers: dict[Asker, None] = {}
@@ -110,6 +101,12 @@ class Connection:
         self._child = Child(name, place, self.lose) if isinstance(place, Command) else None
         self._short: Shortcut | Straight | None = None
         """The way of plain calls, where there is a shorter one than the session's."""
+        self._gives_tasks = False
+        """Whether the server may answer calls with tasks, as the extension of 2026-07-28 has it."""
+        self._takes_tasks = False
+        """Whether it may be asked for tasks, as 2025-11-25 has it."""
+        self._tasks: dict[str, Callable[[], object]] = {}
+        """Who wants to know when the server says that a task has changed, by the task's id."""
 
     async def __aenter__(self) -> Self:
         """Open the connection, with the handshake; what may go wrong is as manifold as servers are."""
@@ -120,9 +117,12 @@ class Connection:
             self.session = await stack.enter_async_context(ClientSession(dispatcher=wire, client_info=_INFO))
             await self._negotiate()
             self._short = self._short_way()
+            self._see_tasks()
             self._opening = Errand()  # what the probing of versions met is of no more interest
             ERRAND.set(self._opening)
-            listening = asyncio.create_task(self._listen(), name="announcements")
+            listening = asyncio.create_task(
+                self.announcements.listen(self.session, self.capabilities, modern=self.modern), name="announcements"
+            )
             stack.push_async_callback(_cancel, listening)
             self._ended = stack.pop_all()
         return self
@@ -164,7 +164,7 @@ class Connection:
     def lose(self) -> None:
         """Note that no new call may use the connection."""
         self.lost = True
-        self._listen_anew.set()
+        self.announcements.end()
         self._on_lost()
 
     def explains(self, error: MCPError) -> bool:
@@ -185,8 +185,11 @@ class Connection:
     async def send(self, method: str, params: Mapping[str, Any], asker: Asker, errand: Errand) -> dict[str, Any]:
         """Return what the server answered to one of `REQUESTS`, as it came.
 
-        `errand` tells what became of a request over HTTP.
+        `errand` tells what became of a request over HTTP. A task in the place of a result has the `resultType` "task",
+        in both forms. With `task` among the parameters one is asked for, where the server takes that.
         """
+        if self._gives_tasks:
+            asker = _taking_tasks(asker)
         ERRAND.set(errand)
         ASKER.set(asker)
         self._askers[asker] = None
@@ -205,12 +208,42 @@ class Connection:
             said = {"progress": progress, "total": total, "message": message}
             asker.tell("notifications/progress", {name: value for name, value in said.items() if value is not None})
 
+        wanted = told if asker.progress else None
+        if "task" in params:
+            params = {name: value for name, value in params.items() if name != "task" or self._takes_tasks}
+        if "task" in params and asker.progress:  # it is told of for as long as the task lasts
+            params, wanted = {**params, "_meta": {**params["_meta"], "progressToken": _token(asker)}}, None
         kind, form = REQUESTS[method]
-        answer = await self.session.send_request(
-            kind(params=form.model_validate(params)), AsItCame, progress_callback=told if asker.progress else None
-        )
-        await self._settle(asker)
+        try:
+            answer = await self.session.send_request(
+                kind(params=form.model_validate(params)), AsItCame, progress_callback=wanted
+            )
+        except TaskGiven as given:
+            return {**given.task, "resultType": "task"}
+        await self.settle(asker)
         return answer.root
+
+    async def ask(self, method: str, params: Mapping[str, Any], asker: Asker, errand: Errand) -> dict[str, Any]:
+        """Return what the server answered to a request on a task, while somebody is `attending` to it."""
+        ERRAND.set(errand)
+        ASKER.set(asker)
+        answer = await self.session.send_request(AboutTask(method=method, params=dict(params)), AsItCame)
+        return answer.root
+
+    @contextmanager
+    def attending(self, asker: Asker, task_id: str, told: Callable[[], object]) -> Iterator[Asker]:
+        """Yield the asker as one who takes tasks, and have the asker hear what is said and asked in the course of one.
+
+        `told` is called when the server says that the task has changed.
+        """
+        asker = _taking_tasks(asker)
+        self._askers[asker] = None
+        self._tasks[task_id] = told
+        try:
+            yield asker
+        finally:
+            del self._askers[asker]
+            self._tasks.pop(task_id, None)  # a server may give one twice
 
     async def set_level(self, asker: Asker) -> None:
         """Have the server say as much as an asker wants to hear; versions without a handshake say it each time."""
@@ -220,7 +253,7 @@ class Connection:
         self._level = level  # asked for once: no call waits again for a server that does not answer
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_SET_LEVEL_S):
-                await self._try(types.SetLevelRequest(params=types.SetLevelRequestParams(level=level)))
+                await try_to(self.session, types.SetLevelRequest(params=types.SetLevelRequestParams(level=level)))
 
     async def list_tools(self) -> list[dict[str, Any]]:
         """Return all pages of the server's tools; none of a server that has no such list."""
@@ -264,7 +297,7 @@ class Connection:
         self._open[settled] = asker
         try:
             assert asker.way is not None
-            return await asker.way.ask(method, params)
+            return await _ask(asker.way, method, params)
         except Unanswered as unanswered:
             error = types.ErrorData.model_validate(unanswered.error)
             raise MCPError.from_error_data(error) from unanswered
@@ -272,7 +305,7 @@ class Connection:
             del self._open[settled]
             settled.set()
 
-    async def _settle(self, asker: Asker) -> None:
+    async def settle(self, asker: Asker) -> None:
         """Let what was asked in the course of a request be answered: with the request, the way to its client ends."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_QUESTION_S):
@@ -288,6 +321,13 @@ class Connection:
             asker = self._meant()
             if asker is not None:
                 asker.tell(method, params)
+        elif method in ("notifications/tasks/status", "notifications/tasks"):
+            if params.get("status") != "working" and (told := self._tasks.get(str(params.get("taskId")))) is not None:
+                told()
+        elif method == "notifications/progress":
+            for asker in self._askers:
+                if params.get("progressToken") == _token(asker):
+                    asker.tell(method, {name: value for name, value in params.items() if name != "progressToken"})
 
     def _meant(self) -> Asker | None:
         """Return whom the server means: whose request the SDK's context is of; on a pipe, the one client there is.
@@ -299,71 +339,6 @@ class Connection:
         parties = {asker.party or str(id(asker)) for asker in self._askers}
         return next(reversed(self._askers)) if len(parties) == 1 else None
 
-    def watch(self, uris: frozenset[str]) -> None:
-        """Hear of changes of these resources from now on, and of no others; best effort."""
-        if self._watched != uris:
-            self._watched = uris
-            self._subscribed.clear()
-            self._listen_anew.set()
-
-    async def watching(self) -> None:
-        """Wait until the server knows what is to be watched, but for no long."""
-        if not self.modern:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._subscribed.wait(), _SUBSCRIBE_S)
-
-    async def _try(self, request: types.ClientRequest) -> None:
-        with contextlib.suppress(MCPError, ValidationError):  # of a resource, say, that this server does not have
-            await self.session.send_request(request, types.EmptyResult)
-
-    async def _subscribe(self) -> None:
-        """Keep a server of the handshake eras subscribed to what is watched."""
-        told: frozenset[str] = frozenset()
-        while True:
-            await self._listen_anew.wait()
-            self._listen_anew.clear()
-            with contextlib.suppress(TimeoutError):
-                while told != (wanted := self._watched):
-                    for uri in told - wanted:
-                        async with asyncio.timeout(_SUBSCRIBE_S):
-                            await self._try(types.UnsubscribeRequest(params=types.UnsubscribeRequestParams(uri=uri)))
-                    for uri in wanted - told:
-                        async with asyncio.timeout(_SUBSCRIBE_S):
-                            await self._try(types.SubscribeRequest(params=types.SubscribeRequestParams(uri=uri)))
-                    told = wanted
-            told = self._watched  # a server that does not answer is not asked again
-            self._subscribed.set()
-
-    async def _listen(self) -> None:
-        """Have the server announce changes for as long as the connection lasts; older versions do so unasked."""
-        offers = self.capabilities
-        lists: dict[str, Any] = {
-            "tools_list_changed": bool(offers.tools and offers.tools.list_changed),
-            "prompts_list_changed": bool(offers.prompts and offers.prompts.list_changed),
-            "resources_list_changed": bool(offers.resources and offers.resources.list_changed),
-        }
-        if not self.modern:
-            if offers.resources is not None and offers.resources.subscribe:
-                await self._subscribe()
-            self._subscribed.set()
-            return
-        pause_s = _LISTEN_AGAIN_FIRST_S
-        while not self.lost:
-            self._listen_anew.clear()
-            watched = self._watched if offers.resources and offers.resources.subscribe else frozenset[str]()
-            if not any(lists.values()) and not watched:
-                await self._listen_anew.wait()
-                continue
-            with contextlib.suppress(MCPError, SubscriptionLost, TimeoutError):
-                async with listen(self.session, **lists, resource_subscriptions=sorted(watched)) as announcements:
-                    for kind in (name.split("_")[0] for name, wanted in lists.items() if wanted):
-                        self._on_event(kind, "")  # whatever changed before it was there
-                    pause_s = _LISTEN_AGAIN_FIRST_S
-                    if await _ends(announcements, self._listen_anew):
-                        continue
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LISTEN_AGAIN_MAX_S)
-
     # The opening.
 
     async def _negotiate(self) -> None:
@@ -373,6 +348,14 @@ class Connection:
             await self.session.discover()
         else:
             await negotiate_auto(self.session)
+
+    def _see_tasks(self) -> None:
+        """Note which tasks of its own the server has."""
+        offers = self.capabilities
+        if self.modern:
+            self._gives_tasks = EXTENSION in (offers.extensions or {})
+        elif offers.tasks is not None and offers.tasks.requests is not None and offers.tasks.requests.tools is not None:
+            self._takes_tasks = offers.tasks.requests.tools.call is not None
 
     def _short_way(self) -> Shortcut | Straight | None:
         if self._child is not None:
@@ -398,21 +381,23 @@ class Connection:
         return JSONRPCDispatcher(*streams)
 
 
-async def _ends(announcements: Any, anew: asyncio.Event) -> bool:
-    """Wait until a stream of announcements ends; return True if it is to be asked for anew, for other things."""
+def _taking_tasks(asker: Asker) -> Asker:
+    return replace(asker, capabilities=with_tasks(asker.capabilities))
 
-    async def drain() -> None:
-        async for _ in announcements:
-            pass  # each was heard on its way in
 
-    waits = [asyncio.create_task(drain()), asyncio.create_task(anew.wait())]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        return anew.is_set()
-    finally:
-        for each in waits:
-            each.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
+def _token(asker: Asker) -> str:
+    """Return the progress token of a call that may become a task; who asks is asking for one call alone."""
+    return f"task {id(asker.way)}"
+
+
+async def _ask(way: Way, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask a client, who does not learn of a task that is between semel and the server; the answer names it again."""
+    said = params.get("_meta")
+    if not isinstance(said, dict) or RELATED not in said:
+        return await way.ask(method, params)
+    bare = {name: value for name, value in said.items() if name != RELATED}
+    answer = await way.ask(method, {**params, "_meta": bare})
+    return {**answer, "_meta": {**(answer.get("_meta") or {}), RELATED: said[RELATED]}}
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:

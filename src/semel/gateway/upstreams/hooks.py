@@ -45,7 +45,7 @@ async def ask_upstream(
 
     Raises:
         Unasked: the tool cannot be asked, or what it answered cannot be used.
-        ConnectionGone, MCPError: the server did not answer it.
+        ConnectionGone, TaskEnded, MCPError: the server did not answer it.
     """
     reconcile = lost.reconcile
     assert reconcile is not None
@@ -56,7 +56,7 @@ async def ask_upstream(
         raise Unasked(f"{reconcile.tool!r} is {hook.spec.effect} and not read, so that it is not asked")
     given = _arguments(reconcile, hook.definition["inputSchema"], arguments, str(told[meta.KEY]))
     try:
-        params = {"name": hook.own_name, "arguments": given, "_meta": told}
+        params = {"name": hook.own_name, "arguments": given, "_meta": told, **hook.task_wanted(lost.spec.timeout_s)}
         answer = await upstream.request("tools/call", params, Asker(meta=told), AtOnce())
     except MCPError as error:
         raise Unasked(f"{error.message} (protocol error {error.code})") from error

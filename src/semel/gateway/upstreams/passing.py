@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from semel.gateway.asker import Asker
 from semel.gateway.upstreams.fleet import Fleet
-from semel.gateway.upstreams.upstream import ConnectionGone, Dismissed, Upstream
+from semel.gateway.upstreams.polling import ConnectionGone
+from semel.gateway.upstreams.upstream import Dismissed, Upstream
 
 TIMEOUT_S = 60.0
 """How long an answer may take; the default time limit of a tool."""

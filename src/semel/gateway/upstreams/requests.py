@@ -18,5 +18,11 @@ REQUESTS: Mapping[str, tuple[type[Any], type[Any]]] = {
 """The SDK's request of each method, and its parameters."""
 
 
+class AboutTask(types.Request[dict[str, Any], str]):
+    """A request on a task, of which the SDK knows no more than that the task is named in a header over HTTP."""
+
+    name_param = "taskId"
+
+
 class AsItCame(RootModel[dict[str, Any]]):
     """A result as the server gave it: the SDK checks its form, and fields that it does not know are kept."""

@@ -24,7 +24,7 @@ class Shortcut:
         self._session = session
 
     async def call(self, params: Mapping[str, Any], asker: Asker) -> dict[str, Any]:
-        """Return the result of a plain call as the server gave it.
+        """Return the result of a plain call as the server gave it, or a task in its place.
 
         Raises:
             MCPError: the server answered with an error, or has gone.
@@ -35,6 +35,8 @@ class Shortcut:
         modern = agreed in MODERN_PROTOCOL_VERSIONS
         result = await self._child.request(METHOD, enveloped(params, agreed, asker) if modern else params)
         if not is_plain(result) or ("resultType" in result) is not modern:
+            if modern and result.get("resultType") == "task":
+                return result
             validate_server_result(METHOD, agreed, result)
             if not modern:
                 result = {name: value for name, value in result.items() if name not in _NEWER}

@@ -49,7 +49,7 @@ class Straight:
         self._clients: dict[bytes, Connection] = {}
 
     async def call(self, params: Mapping[str, Any], asker: Asker) -> dict[str, Any]:
-        """Return the result of a plain call.
+        """Return the result of a plain call, or a task in its place.
 
         Raises:
             MCPError: the server answered with an error.
@@ -78,7 +78,7 @@ class Straight:
         finally:
             if getattr(connection.exit_stack, "_exit_callbacks", True):  # else there is nothing to close
                 await aclose_shielded(connection)
-        if not is_plain(result):
+        if not is_plain(result) and result.get("resultType") != "task":
             validate_server_result(METHOD, VERSION, result)
         return result
 

@@ -31,9 +31,10 @@ from semel.gateway.upstreams.declare import CURRENT, CurrentCall
 from semel.gateway.upstreams.fleet import Fleet
 from semel.gateway.upstreams.hooks import Unasked, ask_upstream
 from semel.gateway.upstreams.passing import Passing
+from semel.gateway.upstreams.polling import ConnectionGone, TaskEnded
 from semel.gateway.upstreams.servers import InProcess
 from semel.gateway.upstreams.target import Target
-from semel.gateway.upstreams.upstream import ConnectionGone, Dismissed
+from semel.gateway.upstreams.upstream import Dismissed
 from semel.gateway.upstreams.watching import Watch
 from semel.node.asides import Aside, Unanswered
 from semel.node.tools import Attempt, Done, Gone, Unknown
@@ -285,6 +286,8 @@ class McpToolbox:
             return failed(f"{tool} was stopped")  # nobody waits for it any more
         except ConnectionGone as gone:
             return Gone(str(gone))
+        except TaskEnded as end:
+            return failed(f"{tool} {end}", end.status)
         except MCPError as error:
             text = f"{tool} failed: {error.message} (protocol error {error.code})"
             return failed(text, error=error.error.model_dump(mode="json", exclude_none=True))
@@ -316,7 +319,7 @@ class McpToolbox:
                 known = await self._known(attempt)
         except _NoHook:
             return Unknown()
-        except (Unasked, ConnectionGone, Dismissed) as error:
+        except (Unasked, ConnectionGone, Dismissed, TaskEnded) as error:
             return Unknown(f"{_HOOK} failed: {_text(error)}")
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -348,6 +351,7 @@ class McpToolbox:
                 "name": entry.own_name,
                 "arguments": arguments,
                 "_meta": {**asker.meta, **_told(attempt)},
+                **entry.task_wanted(attempt.timeout_s),
             }
             with contextlib.suppress(Dismissed):  # then its successor is found, or nobody
                 return ended(tool, await upstream.request("tools/call", params, asker, run), self._limits)

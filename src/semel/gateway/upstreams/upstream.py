@@ -19,6 +19,7 @@ from semel.gateway.asker import QUESTIONS, Asker
 from semel.gateway.tracing import traced
 from semel.gateway.upstreams.connection import Connection, Manner
 from semel.gateway.upstreams.courier import Errand
+from semel.gateway.upstreams.polling import ConnectionGone, Parted, Polling
 from semel.gateway.upstreams.servers import InProcess, Place
 from semel.gateway.upstreams.spares import Spares
 
@@ -43,10 +44,6 @@ _LAST_ANSWERS_S = 5.0
 
 _READS_MAX = 3
 """How often something is read again whose connection broke: it changes nothing."""
-
-
-class ConnectionGone(Exception):
-    """The server went away in the middle of a call: nobody can know whether the tool acted."""
 
 
 class _NotOpened(Exception):
@@ -151,7 +148,8 @@ class Upstream:
         Raises:
             MCPError: the server answered with a protocol error.
             pydantic.ValidationError: it answered with something that is no result of such a request.
-            ConnectionGone: it went away meanwhile.
+            ConnectionGone: it went away meanwhile, or the task did that it gave in the place of a result.
+            TaskEnded: that task came to an end that is no result.
             Dismissed: it is not served any more, and was not reached.
         """
         self._calls += 1
@@ -178,7 +176,7 @@ class Upstream:
         self._watched = uris
         for connection in (self._connection, *self._spares.connections()):
             if connection is not None:
-                connection.watch(uris)
+                connection.announcements.watch(uris)
 
     def dismiss(self) -> None:
         """Let the calls under way go on, and those that wait for the server look for another."""
@@ -219,8 +217,6 @@ class Upstream:
                     start.begin()
                     try:
                         result = await connection.send(method, params, asker, errand)
-                        self._clear()
-                        return result
                     except MCPError as error:
                         if connection.wants_headers(error) and not learnt:
                             learnt = True  # the session learns them by listing the tools
@@ -229,6 +225,11 @@ class Upstream:
                             continue
                         if errand.refused is None or errand.broken is not None:
                             raise await self._fate(connection, errand, error) from error
+                    else:
+                        self._clear()
+                        if result.get("resultType") == "task":
+                            return await self._see_through(Polling(self.name, result), connection, asker)
+                        return result
                     start.withdraw()
                     if errand.forgotten:
                         connection.lose()
@@ -239,6 +240,37 @@ class Upstream:
                 raise Dismissed
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _RESTART_MAX_S)
+
+    async def _see_through(self, task: Polling, connection: Connection, asker: Asker) -> dict[str, Any]:
+        """Return what comes of a task that was given in the place of a result.
+
+        One of a process ends with it; over HTTP it may outlive its connection, and is asked after over another.
+        """
+        try:
+            async with AsyncExitStack() as further:
+                while True:
+                    try:
+                        return await task.over(connection, asker)
+                    except Parted:
+                        if not connection.remote:
+                            raise ConnectionGone(await self._went_away(connection)) from None
+                    await further.aclose()
+                    connection = await self._reconnected(task, asker, further)
+        finally:
+            task.withdraw()
+
+    async def _reconnected(self, task: Polling, asker: Asker, stack: AsyncExitStack) -> Connection:
+        """Return another connection over which a task is asked after, once there is one."""
+        while True:
+            try:
+                async with asyncio.timeout(task.patience_s):
+                    await self._usable()
+                return await stack.enter_async_context(self._connected(asker))
+            except Dismissed:
+                raise ConnectionGone(f"the server {self.name!r} is not served any more, and its task is lost") from None
+            except (TimeoutError, _NotOpened) as error:
+                task.silent(str(error) or "it cannot be reached")
+            await asyncio.sleep(_RESTART_FIRST_S)
 
     @asynccontextmanager
     async def _connected(self, asker: Asker) -> AsyncIterator[Connection]:
@@ -256,13 +288,15 @@ class Upstream:
             try:
                 spare = await stack.enter_async_context(self._spares.lease(manner, once=asker.party is None))
                 await spare.set_level(asker)
-                spare.watch(self._watched)
-                await spare.watching()
+                spare.announcements.watch(self._watched)
+                if not spare.modern:
+                    await spare.announcements.watching()
                 if spare.lost:
                     raise _NotOpened("it went away")
             except _NotOpened:
                 raise
-            except Exception as error:  # as manifold as servers are; nothing has been asked for yet
+            except Exception as raised:  # as manifold as servers are; nothing has been asked for yet
+                error = _bare(raised)
                 self._modern_only |= isinstance(error, MCPError) and error.code == types.UNSUPPORTED_PROTOCOL_VERSION
                 raise _NotOpened(_line(error)) from error
             yield spare
@@ -287,8 +321,11 @@ class Upstream:
         if errand.said is not None:
             return MCPError(error.code, errand.said)
         if connection.explains(error):
-            return ConnectionGone(f"the server {self.name!r} went away during the call{await connection.ending()}")
+            return ConnectionGone(await self._went_away(connection))
         return error
+
+    async def _went_away(self, connection: Connection) -> str:
+        return f"the server {self.name!r} went away during the call{await connection.ending()}"
 
     async def _live(self, first: "asyncio.Future[None]") -> None:
         """Live through one connection, from its opening to its loss; raises UpstreamError if it cannot be opened."""
@@ -338,7 +375,7 @@ class Upstream:
             async with asyncio.timeout(_HANDSHAKE_S) as handshake, connection:
                 self.offers = connection.capabilities
                 await self._read_tools(connection)
-                connection.watch(self._watched)
+                connection.announcements.watch(self._watched)
                 handshake.reschedule(None)
                 self._up.set()
                 self._clear()
@@ -393,8 +430,7 @@ class Upstream:
 
     async def _told(self, connection: Connection, error: BaseException) -> str:
         """Return what went wrong with the opening of a connection, and with which server."""
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
+        error = _bare(error)
         if isinstance(self.place, InProcess):
             return f"the server {self.name!r} does not start: {type(error).__name__}: {error}"
         who = f"the server {self.name!r} ({self.place})"
@@ -410,6 +446,13 @@ class Upstream:
                 return f"{who} {(await connection.ending()).removeprefix(': it ')}"
             case _:
                 return f"{who} is no MCP server that semel can talk to: {type(error).__name__}: {_line(error)}"
+
+
+def _bare(error: BaseException) -> BaseException:
+    """Return what was raised, out of the groups that the SDK's tasks make of it."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _line(error: BaseException) -> str:

@@ -23,10 +23,19 @@ from mcp.shared.transport_context import TransportContext
 from mcp_types import CLIENT_CAPABILITIES_META_KEY, LOG_LEVEL_META_KEY
 
 from semel.gateway.asker import ASKER, NOBODY, QUESTIONS
+from semel.gateway.upstreams.plainrequest import METHOD
 
 DEFAULT_LEVEL = "info"
 """Of which level on a client of the handshake eras hears log lines, as long as it has not said so: that is the server's
 to decide, and one of 2026-07-28 decides nothing for itself."""
+
+
+class TaskGiven(Exception):
+    """The answer to a call is a task in the place of a result, which the SDK's session does not let through."""
+
+    def __init__(self, task: Mapping[str, Any]) -> None:
+        super().__init__("a task in the place of a result")
+        self.task = task
 
 
 class Hears(Protocol):
@@ -57,8 +66,18 @@ class Wire:
     async def send_raw_request(
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
     ) -> dict[str, Any]:
-        """Send a request, with the capabilities of whoever asks for it."""
+        """Send a request, with the capabilities of whoever asks for it.
+
+        Raises:
+            TaskGiven: the answer is a task.
+        """
         stamped = self._stamped(method, params)
+        answer = await self._sent(method, stamped, opts)
+        if method == METHOD and (task := _task_in(answer, stamped or {})) is not None:
+            raise TaskGiven(task)
+        return answer
+
+    async def _sent(self, method: str, stamped: Mapping[str, Any] | None, opts: CallOptions | None) -> dict[str, Any]:
         told = (opts or {}).get("on_progress")
         if told is None or not isinstance(self._inner, DirectDispatcher):
             return await self._inner.send_raw_request(method, stamped, opts)
@@ -116,3 +135,11 @@ class Wire:
         if asker.logs_unasked:
             said.setdefault(LOG_LEVEL_META_KEY, DEFAULT_LEVEL)
         return {**(params or {}), "_meta": said}
+
+
+def _task_in(answer: Mapping[str, Any], sent: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the task that an answer is, None if it is a result, or neither."""
+    if "task" in sent:
+        return task if isinstance(task := answer.get("task"), dict) else None
+    is_modern = CLIENT_CAPABILITIES_META_KEY in (sent.get("_meta") or {})
+    return answer if is_modern and answer.get("resultType") == "task" else None
