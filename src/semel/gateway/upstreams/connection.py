@@ -92,6 +92,9 @@ class Connection:
         """What the server announces."""
         self._level: str | None = None
         self.lost = False
+        self.unused = asyncio.Event()
+        """Set while nobody's request is under way."""
+        self.unused.set()
         self._askers: dict[Asker, None] = {}
         """Whose requests are under way, the newest last."""
         self._used = asyncio.Event()
@@ -192,14 +195,14 @@ class Connection:
             asker = _taking_tasks(asker)
         ERRAND.set(errand)
         ASKER.set(asker)
-        self._askers[asker] = None
+        self._begin(asker)
         self._used.set()
         try:
             if self._short is not None and is_plain_request(method, params, asker):
                 return await self._short.call(params, asker)
             return await self._send(method, params, asker)
         finally:
-            del self._askers[asker]
+            self._end(asker)
 
     async def _send(self, method: str, params: Mapping[str, Any], asker: Asker) -> dict[str, Any]:
         """Send a request by the SDK's session; the asker hears of its progress."""
@@ -237,13 +240,22 @@ class Connection:
         `told` is called when the server says that the task has changed.
         """
         asker = _taking_tasks(asker)
-        self._askers[asker] = None
+        self._begin(asker)
         self._tasks[task_id] = told
         try:
             yield asker
         finally:
-            del self._askers[asker]
+            self._end(asker)
             self._tasks.pop(task_id, None)  # a server may give one twice
+
+    def _begin(self, asker: Asker) -> None:
+        self._askers[asker] = None
+        self.unused.clear()
+
+    def _end(self, asker: Asker) -> None:
+        del self._askers[asker]
+        if not self._askers:
+            self.unused.set()
 
     async def set_level(self, asker: Asker) -> None:
         """Have the server say as much as an asker wants to hear; versions without a handshake say it each time."""

@@ -385,7 +385,7 @@ class Upstream:
                     await self._follow(connection)
                     if connection.remote:
                         with contextlib.suppress(TimeoutError):
-                            await asyncio.wait_for(self.idle(), _LAST_ANSWERS_S)
+                            await asyncio.wait_for(connection.unused.wait(), _LAST_ANSWERS_S)
                 finally:
                     connection.lose()  # before the client closes, so that its calls know why
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # a server's own start may do anything
