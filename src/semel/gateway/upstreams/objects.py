@@ -25,6 +25,7 @@ from semel.gateway.results import described
 from semel.gateway.upstreams.declare import Declaration, checked_hook, declaration_of
 from semel.gateway.upstreams.function import Function, needs_arguments_alone
 from semel.gateway.upstreams.servers import Hook, InProcess
+from semel.gateway.upstreams.threads import Threads
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ def serve_functions(functions: Sequence[Callable[..., Any]], *, name: str, place
     Raises:
         TargetError: two of them have one name, or one has no schema; `place` is where they were found.
     """
+    threads = Threads("semel-function")
     tools: dict[str, Tool] = {}
     hooks: dict[str, Hook] = {}
     seen: dict[str, Callable[..., Any]] = {}
@@ -60,7 +62,7 @@ def serve_functions(functions: Sequence[Callable[..., Any]], *, name: str, place
                 f"{function.__qualname__}. Give one of them another: @semel.tool(name=…)"
             )
         try:
-            tool = tools[declared.name] = _tool(function, declared)
+            tool = tools[declared.name] = _tool(function, declared, threads)
         except Exception as error:  # the SDK raises of many kinds for a signature that has no schema
             raise TargetError(f"{place}: no schema can be made of {function.__qualname__}: {error}") from error
         if declared.reconcile is not None:
@@ -70,7 +72,7 @@ def serve_functions(functions: Sequence[Callable[..., Any]], *, name: str, place
     return InProcess(server._lowlevel_server, hooks, bare)  # the name is as in `server_of`
 
 
-def _tool(function: Callable[..., Any], declared: Declaration) -> Tool:
+def _tool(function: Callable[..., Any], declared: Declaration, threads: Threads) -> Tool:
     said: dict[str, Any] = {meta.EFFECT: str(declared.effect)}
     if declared.timeout_s is not None:
         said[meta.TIMEOUT] = declared.timeout_s
@@ -79,7 +81,7 @@ def _tool(function: Callable[..., Any], declared: Declaration) -> Tool:
     if declared.task is not None:
         said[meta.TASK] = str(declared.task)
     return Tool.from_function(
-        _telling(function),
+        _telling(function, threads),
         name=declared.name,
         description=declared.description or inspect.getdoc(function),
         annotations=ToolAnnotations(
@@ -168,33 +170,23 @@ def _declared(function: Callable[..., Any]) -> Declaration:
     return declared
 
 
-def _telling(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `function` so that what it raises is told to the caller, which the SDK does for its ToolError only."""
+def _telling(function: Callable[..., Any], threads: Threads) -> Callable[..., Any]:
+    """Return `function` as an async one; if it is not, it runs in a thread.
 
-    def told(error: Exception) -> ToolError:
-        _log.warning("tool %s raised", function.__name__, exc_info=error)
-        return ToolError(described(error))
-
-    if inspect.iscoroutinefunction(function):
-
-        @functools.wraps(function)
-        async def run_async(*arguments: Any, **named: Any) -> Any:
-            try:
-                return await function(*arguments, **named)
-            except (MCPError, ToolError):
-                raise
-            except Exception as error:
-                raise told(error) from error
-
-        return run_async
+    What it raises is told to the caller, which the SDK does for its ToolError only.
+    """
+    is_async = inspect.iscoroutinefunction(function)
 
     @functools.wraps(function)
-    def run(*arguments: Any, **named: Any) -> Any:
+    async def run(*arguments: Any, **named: Any) -> Any:
         try:
-            return function(*arguments, **named)
+            if is_async:
+                return await function(*arguments, **named)
+            return await threads.run(functools.partial(function, *arguments, **named))
         except (MCPError, ToolError):
             raise
         except Exception as error:
-            raise told(error) from error
+            _log.warning("tool %s raised", function.__name__, exc_info=error)
+            raise ToolError(described(error)) from error
 
     return run
