@@ -7,6 +7,7 @@ no words for is among a scope's `extensions`: an answer in one piece, and heads 
 import asyncio
 from functools import partial
 from typing import Any
+from weakref import proxy
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -24,7 +25,7 @@ client takes nothing just now.
 
 
 REMEMBER = "semel.remember"
-"""What is told, with the `Mcp-Name`, that the head of this request is a plain call's, and that it was let in."""
+"""What is told, with the scope and the `Mcp-Name`, that the head of this request is a plain call's, and was let in."""
 
 KNOWN = "semel.known"
 """The `Mcp-Name` of such a request; then its head needs no look."""
@@ -77,7 +78,7 @@ class Heads(HttpToolsProtocol):
             return  # the connection becomes a WebSocket
         offered = self._offer(self.cycle)
         if begins_with is not None and self.cycle.keep_alive and not self.expect_100_continue:
-            offered[REMEMBER] = partial(self._known.remember, begins_with, self.scope)
+            offered[REMEMBER] = partial(self._known.remember, begins_with)
 
     def on_message_complete(self) -> None:
         """Note that the next request may begin."""
@@ -110,8 +111,11 @@ class Heads(HttpToolsProtocol):
         self._start_asgi_task(cycle, self.app)
 
     def _offer(self, cycle: RequestResponseCycle) -> dict[str, Any]:
-        """Return the extensions of a request's scope."""
-        offered: dict[str, Any] = {WHOLE: partial(self._answer, cycle)}
+        """Return the extensions of a request's scope, which know nothing that knows the scope.
+
+        They would all be garbage together, with the body, until Python's collector looks for such.
+        """
+        offered: dict[str, Any] = {WHOLE: partial(self._answer, proxy(cycle))}
         cycle.scope["extensions"] = offered
         return offered
 
