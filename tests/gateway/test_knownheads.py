@@ -199,6 +199,15 @@ async def test_blank_lines_before_a_head_are_no_head(
     assert not recognized
 
 
+async def test_an_offer_to_go_on_in_http_2_is_ignored_and_the_body_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Java's client and `curl --http2` make it."""
+    offer = "Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\nUpgrade: h2c\r\n"
+    async with serving(monkeypatch, KnownHeads) as (talker, _backend):
+        for number in (1, 2):
+            assert (await talker.say(call(number, more=offer)))[1]["id"] == number
+            assert (await talker.say(call(number, more=offer.lower() + "X: h2c\r\n")))[1]["id"] == number
+
+
 async def test_a_request_leaves_nothing_for_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would stay, with its body, until the collector looks, which in a node is seldom."""
     async with serving(monkeypatch, KnownHeads) as (talker, _backend):

@@ -5,6 +5,7 @@ no words for is among a scope's `extensions`: an answer in one piece, and heads 
 """
 
 import asyncio
+import re
 from functools import partial
 from typing import Any
 from weakref import proxy
@@ -15,6 +16,10 @@ from semel.gateway.doors.knownheads import KnownHead, KnownHeads
 
 HEAD_BYTES_MAX = 64 * 1024
 """What of a head may come after its first piece, which is what the kernel gave at once: as much as h11 takes."""
+
+_TO_HTTP2 = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*(?=\r\n)", re.IGNORECASE)
+"""The offer to go on in HTTP/2, which Java's client makes with its first request, and `curl --http2`. It may be ignored
+(RFC 9110, 7.8); httptools takes what comes after such a head for the other protocol, and the body would be lost."""
 
 WHOLE = "semel.whole"
 """Among a scope's `extensions`, what sends a whole answer: of an HTTP status, with a body of JSON.
@@ -52,6 +57,9 @@ class Heads(HttpToolsProtocol):
             if (found := self._known.find(data)) is not None:
                 self._begin(*found)
                 return
+            if b"h2c" in data:
+                head, end, body = data.partition(b"\r\n\r\n")
+                data = _TO_HTTP2.sub(b"", head + end) + body
             self._begins_with = data
         goes_on = self._in_head
         super().data_received(data)
