@@ -185,9 +185,7 @@ async def test_a_head_that_ends_its_connection_or_is_of_a_foreign_host_is_read_e
     assert not recognized
 
 
-async def test_blank_lines_before_a_head_are_no_head(
-    monkeypatch: pytest.MonkeyPatch, recognized: list[bytes]
-) -> None:
+async def test_blank_lines_before_a_head_are_no_head(monkeypatch: pytest.MonkeyPatch, recognized: list[bytes]) -> None:
     """Else what comes after such lines would be taken for the body of another client's request, if it is as long."""
     blank = b"\r\n\r\n"
     async with serving(monkeypatch, KnownHeads) as (talker, _backend):

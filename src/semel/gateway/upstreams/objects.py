@@ -7,9 +7,10 @@ import functools
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+import anyio.from_thread
 import anyio.to_thread
 from mcp import MCPError
 from mcp.server import Server
@@ -191,10 +192,17 @@ def _telling(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def run(*arguments: Any, **named: Any) -> Any:
         try:
-            return function(*arguments, **named)
+            value = function(*arguments, **named)
+            if inspect.isawaitable(value):  # of a wrapper that does not say that it is async; this is a thread
+                return anyio.from_thread.run(_awaited, value)
+            return value
         except (MCPError, ToolError):
             raise
         except Exception as error:
             raise told(error) from error
 
     return run
+
+
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value
