@@ -206,6 +206,16 @@ async def test_an_offer_to_go_on_in_http_2_is_ignored_and_the_body_read(monkeypa
             assert (await talker.say(call(number, more=offer.lower() + "X: h2c\r\n")))[1]["id"] == number
 
 
+async def test_a_body_is_no_request_whatever_protocol_its_head_offers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever passes both on takes it for a body, and the answer to it for that to somebody else's request."""
+    inner = call(2)
+    offer = f"Upgrade: other\r\nConnection: Upgrade\r\nContent-Length: {len(inner)}\r\n"
+    async with serving(monkeypatch, KnownHeads) as (talker, backend):
+        status, _, closed = await talker.say(f"POST /mcp HTTP/1.1\r\nHost: localhost\r\n{offer}\r\n".encode(), inner)
+        assert (status[:12], closed) == (b"http/1.1 400", True)
+    assert not backend.asked
+
+
 async def test_a_request_leaves_nothing_for_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would stay, with its body, until the collector looks, which in a node is seldom."""
     async with serving(monkeypatch, KnownHeads) as (talker, _backend):

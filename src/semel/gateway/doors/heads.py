@@ -84,6 +84,8 @@ class Heads(HttpToolsProtocol):
         begins_with, self._begins_with = self._begins_with, None
         if self.cycle is None or self.cycle.scope is not self.scope:
             return  # the connection becomes a WebSocket
+        if self.parser.should_upgrade():  # to what else it may be: the body would be read as the next request
+            self.cycle.keep_alive = False
         offered = self._offer(self.cycle)
         if begins_with is not None and self.cycle.keep_alive and not self.expect_100_continue:
             offered[REMEMBER] = partial(self._known.remember, begins_with)
