@@ -31,7 +31,7 @@ class Far:
         self.named: list[tuple[str, str | None]] = []
         """The method and the header `Mcp-Name` of each request on a task."""
         self._session = 1
-        self._streams: dict[str, asyncio.Queue[dict[str, Any]]] = {}
+        self._streams: dict[str, asyncio.Queue[dict[str, Any] | None]] = {}
         """The streams that wait for what comes of a question, by the question's id."""
         self.restart()
 
@@ -42,6 +42,11 @@ class Far:
     def forget(self) -> None:
         """Forget the session, but not its tasks."""
         self._session += 1
+
+    def cut(self) -> None:
+        """End the streams that wait for answers, as a proxy does when nothing flows."""
+        for stream in self._streams.values():
+            stream.put_nowait(None)
 
     async def answer(self, request: Request) -> Response:
         if request.method != "POST":
@@ -71,7 +76,8 @@ class Far:
     async def _stream(self, question: dict[str, Any]) -> AsyncIterator[str]:
         stream = self._streams[question["id"]] = asyncio.Queue()
         yield f"data: {json.dumps(question)}\n\n"
-        yield f"data: {json.dumps(await stream.get())}\n\n"
+        if (answer := await stream.get()) is not None:
+            yield f"data: {json.dumps(answer)}\n\n"
 
 
 def near(era: str, file: Path) -> dict[str, Any]:

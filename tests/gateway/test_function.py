@@ -1,6 +1,7 @@
 """A marked function ends the same, whether it is called as it is or through the server that the SDK makes of it."""
 
 import enum
+import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -192,6 +193,24 @@ async def test_it_fails_the_same(error: Exception) -> None:
 
     straight, long = await both(fails, {})
     assert straight == long
+
+
+@pytest.mark.parametrize("error", [None, ValueError("é"), MCPError(-32001, "here", None)])
+async def test_a_wrapper_that_does_not_say_that_it_is_async_is_awaited(error: Exception | None) -> None:
+    """Else nothing would be run, and the outcome would be that it was."""
+
+    async def waits(a: int) -> int:
+        if error is not None:
+            raise error
+        return a
+
+    @functools.wraps(waits)
+    def wrapper(**given: Any) -> Any:
+        return waits(**given)
+
+    straight, long = await both(wrapper, {"a": 3})
+    async_straight, _ = await both(waits, {"a": 3})
+    assert straight == long == async_straight
 
 
 async def test_one_that_wants_the_request_is_called_through_the_server() -> None:

@@ -1,6 +1,7 @@
 """A head that is known byte for byte means what it meant when it was read."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -144,6 +145,11 @@ def call(number: int, a: int = 1, *, name: str = "add", more: str = "") -> bytes
     return head.encode() + body
 
 
+def size(request: bytes) -> bytes:
+    """Return the length that a request says its body has."""
+    return request.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]
+
+
 async def test_a_known_head_may_come_in_pieces_with_others_behind_it_or_with_another_body(
     monkeypatch: pytest.MonkeyPatch, recognized: list[bytes]
 ) -> None:
@@ -177,6 +183,56 @@ async def test_a_head_that_ends_its_connection_or_is_of_a_foreign_host_is_read_e
             assert (await talker.say(call(number, more=f"Idempotency-Key: k{number}\r\n")))[1]["id"] == number
             assert (await talker.say(call(number, name="other")))[0].startswith(b"http/1.1 400")
     assert not recognized
+
+
+async def test_blank_lines_before_a_head_are_no_head(monkeypatch: pytest.MonkeyPatch, recognized: list[bytes]) -> None:
+    """Else what comes after such lines would be taken for the body of another client's request, if it is as long."""
+    blank = b"\r\n\r\n"
+    async with serving(monkeypatch, KnownHeads) as (talker, _backend):
+        body = call(2)
+        longer = call(1).replace(b"{", b"{" + b" " * (len(body) - int(size(call(1)))), 1)
+        longer = longer.replace(b"Content-Length: " + size(call(1)), b"Content-Length: %d" % len(body))
+        assert (await talker.say(blank + longer))[1]["id"] == 1
+        assert (await talker.say(blank + body))[1]["id"] == 2
+    assert not recognized
+
+
+async def test_an_offer_to_go_on_in_http_2_is_ignored_and_the_body_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Java's client and `curl --http2` make it."""
+    offer = "Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\nUpgrade: h2c\r\n"
+    async with serving(monkeypatch, KnownHeads) as (talker, _backend):
+        for number in (1, 2):
+            assert (await talker.say(call(number, more=offer)))[1]["id"] == number
+            assert (await talker.say(call(number, more=offer.lower() + "X: h2c\r\n")))[1]["id"] == number
+
+
+async def test_a_body_is_no_request_whatever_protocol_its_head_offers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever passes both on takes it for a body, and the answer to it for that to somebody else's request."""
+    inner = call(2)
+    offer = f"Upgrade: other\r\nConnection: Upgrade\r\nContent-Length: {len(inner)}\r\n"
+    async with serving(monkeypatch, KnownHeads) as (talker, backend):
+        status, _, closed = await talker.say(f"POST /mcp HTTP/1.1\r\nHost: localhost\r\n{offer}\r\n".encode(), inner)
+        assert (status[:12], closed) == (b"http/1.1 400", True)
+    assert not backend.asked
+
+
+async def test_a_request_leaves_nothing_for_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would stay, with its body, until the collector looks, which in a node is seldom."""
+    async with serving(monkeypatch, KnownHeads) as (talker, _backend):
+        for more in ("", "Idempotency-Key: k\r\n"):
+            await talker.say(call(1, more=more))
+            gc.collect()
+            gc.disable()
+            try:
+                for number in range(2, 22):
+                    await talker.say(call(number, more=more))
+                gc.set_debug(gc.DEBUG_SAVEALL)
+                gc.collect()
+                assert not [each for each in gc.garbage if isinstance(each, dict) and "headers" in each]
+            finally:
+                gc.set_debug(0)
+                gc.garbage.clear()
+                gc.enable()
 
 
 def test_a_head_is_known_if_nothing_but_its_whole_body_comes_with_it() -> None:

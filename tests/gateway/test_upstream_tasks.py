@@ -338,6 +338,22 @@ async def test_a_task_is_asked_after_in_another_session_if_its_own_is_forgotten(
         assert behind.count("call order-42") == 1
 
 
+async def test_a_request_that_waits_for_the_client_may_break_however_long_it_was_open(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person takes longer to answer than many a proxy lets a silent stream be."""
+    monkeypatch.setattr(polling, "SILENCE_S", 0.05)
+    async with distant("old", write) as (server, behind):
+        way = Way()
+        call = asyncio.create_task(behind.box.run(asking("ask", ASKABLE), aside(way)))
+        await until(lambda: len(way.asked) == 1, "it is asked")
+        await asyncio.sleep(2 * polling.SILENCE_S)
+        way.answer = {"name": "Ada"}
+        server.cut()
+        assert text(done(await call)) == "{'name': 'Ada'}"
+        assert behind.count("tasks/result") == 2
+
+
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_server_that_comes_back_without_its_tasks_leaves_the_call_open(era: str, write: Write) -> None:
     async with distant(era, write) as (server, behind):

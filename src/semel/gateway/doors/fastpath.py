@@ -59,7 +59,7 @@ class FastPath:
             await self._app(scope, _again(messages, receive), send)
             return
         if REMEMBER in offered:
-            offered[REMEMBER](mcp_name)
+            offered[REMEMBER](scope, mcp_name)
         try:
             async with Lingering(self._lookout, receive, send) as lingering:
                 status, answer = await self._answer(call, Request(scope, receive))

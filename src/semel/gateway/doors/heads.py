@@ -5,8 +5,10 @@ no words for is among a scope's `extensions`: an answer in one piece, and heads 
 """
 
 import asyncio
+import re
 from functools import partial
 from typing import Any
+from weakref import proxy
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -14,6 +16,10 @@ from semel.gateway.doors.knownheads import KnownHead, KnownHeads
 
 HEAD_BYTES_MAX = 64 * 1024
 """What of a head may come after its first piece, which is what the kernel gave at once: as much as h11 takes."""
+
+_TO_HTTP2 = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*(?=\r\n)", re.IGNORECASE)
+"""The offer to go on in HTTP/2, which Java's client makes with its first request, and `curl --http2`. It may be ignored
+(RFC 9110, 7.8); httptools takes what comes after such a head for the other protocol, and the body would be lost."""
 
 WHOLE = "semel.whole"
 """Among a scope's `extensions`, what sends a whole answer: of an HTTP status, with a body of JSON.
@@ -24,7 +30,7 @@ client takes nothing just now.
 
 
 REMEMBER = "semel.remember"
-"""What is told, with the `Mcp-Name`, that the head of this request is a plain call's, and that it was let in."""
+"""What is told, with the scope and the `Mcp-Name`, that the head of this request is a plain call's, and was let in."""
 
 KNOWN = "semel.known"
 """The `Mcp-Name` of such a request; then its head needs no look."""
@@ -51,6 +57,9 @@ class Heads(HttpToolsProtocol):
             if (found := self._known.find(data)) is not None:
                 self._begin(*found)
                 return
+            if b"h2c" in data:
+                head, end, body = data.partition(b"\r\n\r\n")
+                data = _TO_HTTP2.sub(b"", head + end) + body
             self._begins_with = data
         goes_on = self._in_head
         super().data_received(data)
@@ -75,9 +84,11 @@ class Heads(HttpToolsProtocol):
         begins_with, self._begins_with = self._begins_with, None
         if self.cycle is None or self.cycle.scope is not self.scope:
             return  # the connection becomes a WebSocket
+        if self.parser.should_upgrade():  # to what else it may be: the body would be read as the next request
+            self.cycle.keep_alive = False
         offered = self._offer(self.cycle)
         if begins_with is not None and self.cycle.keep_alive and not self.expect_100_continue:
-            offered[REMEMBER] = partial(self._known.remember, begins_with, self.scope)
+            offered[REMEMBER] = partial(self._known.remember, begins_with)
 
     def on_message_complete(self) -> None:
         """Note that the next request may begin."""
@@ -110,8 +121,11 @@ class Heads(HttpToolsProtocol):
         self._start_asgi_task(cycle, self.app)
 
     def _offer(self, cycle: RequestResponseCycle) -> dict[str, Any]:
-        """Return the extensions of a request's scope."""
-        offered: dict[str, Any] = {WHOLE: partial(self._answer, cycle)}
+        """Return the extensions of a request's scope, which know nothing that knows the scope.
+
+        They would all be garbage together, with the body, until Python's collector looks for such.
+        """
+        offered: dict[str, Any] = {WHOLE: partial(self._answer, proxy(cycle))}
         cycle.scope["extensions"] = offered
         return offered
 

@@ -46,10 +46,12 @@ class KnownHeads:
         return known, data[end:]
 
     def remember(self, data: bytes, scope: Mapping[str, Any], mcp_name: bytes) -> None:
-        """Remember the head that `data` begins with, if it may come again."""
+        """Remember the head that `data` begins with, if it may come again, and no blank lines are before it."""
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         end = data.find(_END) + len(_END)
         if not len(_END) <= end <= _HEAD_BYTES_MAX or any(name in _ALWAYS_NEW for name, _ in headers):
+            return
+        if data.startswith((b"\r", b"\n")):
             return
         length = next(int(value) for name, value in headers if name == b"content-length")
         if len(self._known) >= _REMEMBERED_MAX:

@@ -182,7 +182,10 @@ def _telling(function: Callable[..., Any], threads: Threads) -> Callable[..., An
         try:
             if is_async:
                 return await function(*arguments, **named)
-            return await threads.run(functools.partial(function, *arguments, **named))
+            value = await threads.run(functools.partial(function, *arguments, **named))
+            return (
+                await value if inspect.isawaitable(value) else value
+            )  # of a wrapper that does not say that it is async
         except (MCPError, ToolError):
             raise
         except Exception as error:

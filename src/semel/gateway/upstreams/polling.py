@@ -172,6 +172,8 @@ class Polling:
         except TimeoutError:
             raise _Silence(f"no answer to {method} within {ANSWER_S:g} s") from None
         except MCPError as error:
+            if blocks:  # while it was open, there was nothing else to be heard
+                self._heard_s = asyncio.get_running_loop().time()
             if errand.forgotten or connection.explains(error):
                 connection.lose()
                 raise Parted from error
