@@ -17,7 +17,8 @@ from mcp import Client, MCPError, StdioServerParameters, types
 from mcp.client.stdio import stdio_client
 
 from semel.node.place import take_place
-from tests.processes.cluster import free_port, until
+from tests.ports import free_port
+from tests.processes.cluster import until
 from tests.processes.etcd import Members, Place, why_no_etcd
 from tests.processes.taskpost import begin, ended, get
 
