@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 PORTS = range(20_000, 32_000)
 """Below those that Linux gives to outgoing connections, one of which could else have a node's port when it restarts."""
-BLOCK = 400
+BLOCK = 100
 """More than a test and all that it starts have at once: a port has long been let go when it comes again."""
 
 
