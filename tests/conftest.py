@@ -1,5 +1,8 @@
 """What all tests share: async tests run on asyncio, and processes that run tests side by side share the suite out."""
 
+from collections.abc import Generator
+from typing import Any
+
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
@@ -30,6 +33,24 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Shares:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: folder_of(item.nodeid) in LAST)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Spell out what is no text in a report, such as the half of a character in a log line: it could not be sent."""
+    return spelled_out((yield))
+
+
+def spelled_out(found: Any) -> Any:
+    match found:
+        case str():
+            return found.encode("utf-8", "backslashreplace").decode("utf-8")
+        case dict():
+            return {key: spelled_out(value) for key, value in found.items()}
+        case list() | tuple():
+            return [spelled_out(value) for value in found]
+        case _:
+            return found
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
