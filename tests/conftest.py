@@ -1,6 +1,7 @@
 """What all tests share: async tests run on asyncio, and processes that run tests side by side share the suite out."""
 
 from collections.abc import Generator
+from itertools import chain, zip_longest
 from typing import Any
 
 import pytest
@@ -8,16 +9,17 @@ from xdist.scheduler import LoadFileScheduling
 
 TOGETHER = ("hosts", "real")
 """Folders whose tests share what is dear to set up, and stay in one process; elsewhere those of a file do."""
-LAST = ("audit", "core", "deploy", "docs", "gateway", "local", "log", "node", "peers")
-"""Folders with short files, which come last, so that no process is left with a long one when the others are done."""
+LONG = ("hosts", "conformance", "real", "processes", "sim", "chaos", "cli")
+"""Folders with shares that are begun early, so that no process is left with one when the others are done."""
+WAITING = ("gateway", "local", "log", "node")
+"""Folders whose tests wait more than they compute, and run beside those that compute."""
 
 
 class Shares(LoadFileScheduling):
-    """Gives each process the next share of tests as soon as it has no more than two left."""
+    """Gives each process the next share of tests as soon as it has no more than two tests left."""
 
     def _split_scope(self, nodeid: str) -> str:
-        folder = folder_of(nodeid)
-        return folder if folder in TOGETHER else super()._split_scope(nodeid)
+        return share_of(nodeid)
 
 
 def folder_of(nodeid: str) -> str:
@@ -25,14 +27,32 @@ def folder_of(nodeid: str) -> str:
     return nodeid.removeprefix("tests/").partition("/")[0]
 
 
+def share_of(nodeid: str) -> str:
+    """Return what a test shares with all others that the same process is to run."""
+    folder = folder_of(nodeid)
+    return folder if folder in TOGETHER else nodeid.partition("::")[0]
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Shares:
-    config.option.loadscopereorder = False  # a share with few tests may well be the longest
+    config.option.loadscopereorder = False  # the order is that of the tests, as below
     return Shares(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the long shares first, and let those that compute and those that wait take turns."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: folder_of(item.nodeid) in LAST)
+        shares: dict[str, list[pytest.Item]] = {}
+        for item in sorted(items, key=lambda item: rank(folder_of(item.nodeid))):
+            shares.setdefault(share_of(item.nodeid), []).append(item)
+        waiting = [share for share in shares.values() if folder_of(share[0].nodeid) in WAITING]
+        computing = [share for share in shares.values() if share not in waiting]
+        turns = chain.from_iterable(zip_longest(computing, waiting, fillvalue=[]))
+        items[:] = chain.from_iterable(turns)
+
+
+def rank(folder: str) -> int:
+    """Return which place a folder has among those that are long."""
+    return LONG.index(folder) if folder in LONG else len(LONG)
 
 
 @pytest.hookimpl(wrapper=True)
