@@ -44,10 +44,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         shares: dict[str, list[pytest.Item]] = {}
         for item in sorted(items, key=lambda item: rank(folder_of(item.nodeid))):
             shares.setdefault(share_of(item.nodeid), []).append(item)
-        waiting = [share for share in shares.values() if folder_of(share[0].nodeid) in WAITING]
-        computing = [share for share in shares.values() if share not in waiting]
-        turns = chain.from_iterable(zip_longest(computing, waiting, fillvalue=[]))
-        items[:] = chain.from_iterable(turns)
+        waiting = [name for name in shares if folder_of(name) in WAITING]
+        computing = [name for name in shares if folder_of(name) not in WAITING]
+        turns = chain.from_iterable(zip_longest(computing, waiting))
+        items[:] = [item for name in turns if name for item in shares[name]]
 
 
 def rank(folder: str) -> int:
