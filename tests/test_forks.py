@@ -9,6 +9,7 @@ from pathlib import Path
 from semel.gateway.doors.listening import bind
 from semel.log.sqlite.lock import FileLock
 from semel.node.place import take_place
+from tests.ports import free_port
 
 NODE = """
 import asyncio, os, sys, time
@@ -22,12 +23,12 @@ async def live():
     folder = Path(sys.argv[1])
     place = take_place(folder, "n1")
     lock = FileLock(folder / "log-lock")
-    async with serve_http(Starlette(), "127.0.0.1", 0) as port:
+    async with serve_http(Starlette(), "127.0.0.1", int(sys.argv[2])) as port:
         with lock.held(1.0):
             child = os.fork()
             if child == 0:
                 time.sleep(60)
-            print(child, port, flush=True)
+            print(child, flush=True)
             await asyncio.sleep(60)
 
 asyncio.run(live())
@@ -35,9 +36,11 @@ asyncio.run(live())
 
 
 def test_a_forked_child_holds_nothing_of_a_killed_node(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", NODE, str(tmp_path)], stdout=subprocess.PIPE, text=True) as node:
+    port = free_port()
+    command = [sys.executable, "-c", NODE, str(tmp_path), str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as node:
         assert node.stdout is not None
-        child, port = map(int, node.stdout.readline().split())
+        child = int(node.stdout.readline())
         try:
             node.kill()
             node.wait()

@@ -21,7 +21,8 @@ from mcp.client.stdio import stdio_client
 
 from tests.bench.load import LINE_BYTES_MAX, Add, HttpCaller, StdioCaller, load
 from tests.bench.page import measured
-from tests.processes.cluster import free_port, until
+from tests.ports import free_port
+from tests.processes.cluster import until
 
 ADDER, BARE_ADDER = (Path(__file__).with_name(name) for name in ("adder.py", "bare_adder.py"))
 UPSTREAMS = {

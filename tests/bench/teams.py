@@ -22,7 +22,8 @@ from tests.peers.install import DBOS, ERLANG, FASTMCP, MCP, RA, debian, librarie
 from tests.peers.on_dbos import postgres, serve_postgres
 from tests.peers.peer import NotInstallable
 from tests.peers.processes import Processes
-from tests.processes.cluster import ClusterProcesses, free_port, until
+from tests.ports import free_port
+from tests.processes.cluster import ClusterProcesses, until
 from tests.processes.etcd import Members, Place
 
 PROGRAMS = Path(__file__).with_name("programs")

@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.chaos.recorder import Recorder
 from tests.chaos.relay import Relay
 from tests.chaos.store import Fault
-from tests.processes.cluster import free_port
+from tests.ports import free_port
 from tests.processes.etcd import Members, Place
 
 MEMBERS = {"n1": "m1", "n2": "m2", "n3": "m3"}

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from tests.chaos.relay import Relay
 from tests.chaos.store import Store
-from tests.processes.cluster import ClusterProcesses, free_port, get_json, until
+from tests.ports import free_port
+from tests.processes.cluster import ClusterProcesses, get_json, until
 
 TOOLS = Path(__file__).with_name("tools.py")
 NAMES = ("n1", "n2", "n3")

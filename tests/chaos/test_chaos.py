@@ -1,5 +1,6 @@
 """A short run of `make chaos`, from a seed that stays; and that it leaves nothing behind."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,13 +30,12 @@ def left_of(folder: Path) -> list[str]:
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("log", sorted(STORES))
 async def test_a_storm_breaks_no_promise_and_leaves_nothing_behind(
-    log: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    log: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     if log == "etcd" and (why := why_no_etcd()):
         pytest.skip(why)
     breaches, page = await chaos(tmp_path, log=log, seed=SEED, seconds=STORM_S)
     assert not breaches, f"seed {SEED}; see {tmp_path}\n{page}"
     assert not left_of(tmp_path)
-    with capsys.disabled():
-        calls, faults = (next(line for line in page.splitlines() if line.startswith(what)) for what in ("calls", "fau"))
-        print(f" [{calls}; {faults}]", end="")
+    calls, faults = (next(line for line in page.splitlines() if line.startswith(what)) for what in ("calls", "fau"))
+    record_property("figures", f"{calls}; {faults}")

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.chaos.relay import Relay
-from tests.processes.cluster import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 

@@ -1,7 +1,6 @@
 """The console in this process with a client that is a fake, and the console as a process of its own."""
 
 import os
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -15,6 +14,7 @@ import pytest
 
 from semel.cli.main import main
 from tests.cli.fakes import FakeClient
+from tests.ports import free_port
 
 PATIENCE_S = 20
 
@@ -139,13 +139,6 @@ def until_ready(process: "subprocess.Popen[str]", url: str) -> None:
         except (urllib.error.URLError, OSError):
             sleep(0.05)
     raise AssertionError(f"{url} was not ready within {PATIENCE_S} s")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from .conftest import PATIENCE_S, Semel, environment, free_port
+from tests.ports import free_port
+
+from .conftest import PATIENCE_S, Semel, environment
 
 Connect = Callable[..., "subprocess.Popen[str]"]
 

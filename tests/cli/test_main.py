@@ -38,6 +38,11 @@ def test_version_and_help_do_not_wait_for_the_sdk_to_be_imported() -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=20).returncode == 0
 
 
+def test_a_node_does_not_wait_for_what_its_log_does_not_need() -> None:
+    program = "import sys, semel.serving; sys.exit('grpc' in sys.modules or 'aetcd' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=20).returncode == 0
+
+
 def test_the_help_lists_all_commands_and_exit_codes(semel: Semel) -> None:
     ended = semel("--help")
     assert ended.code == 0

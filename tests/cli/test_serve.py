@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from semel.cli.exits import Exit
-from tests.cli.conftest import PATIENCE_S, Ended, Semel, Serve, environment, free_port
+from tests.cli.conftest import PATIENCE_S, Ended, Semel, Serve, environment
+from tests.ports import free_port
 
 TOOLS = '''
 import os, pathlib, threading, time

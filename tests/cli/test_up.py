@@ -16,7 +16,7 @@ from semel.cli.exits import Exit
 from semel.errors import EtcdMissing
 from semel.local.etcd import find_etcd
 from tests.cli.conftest import PATIENCE_S, Semel, environment
-from tests.processes.cluster import free_port
+from tests.ports import free_port
 
 UP_S = 60
 """Six processes start on a machine that does other things, too."""

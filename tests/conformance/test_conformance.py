@@ -10,7 +10,7 @@ from tests.conformance.install import Suite, install
 from tests.conformance.run import VERSIONS, Required, Result, results, shortfalls
 from tests.conformance.through import WAYS, direct
 from tests.peers.peer import NotInstallable
-from tests.processes.cluster import free_port
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(420)]
 

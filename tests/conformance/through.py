@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
-from tests.processes.cluster import ClusterProcesses, free_port, until
+from tests.ports import free_port
+from tests.processes.cluster import ClusterProcesses, until
 
 EVERYTHING = Path(__file__).with_name("everything.py")
 NODES = ("n1", "n2", "n3")

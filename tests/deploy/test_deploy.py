@@ -14,7 +14,7 @@ from semel.cli.main import console
 from semel.errors import EtcdMissing
 from semel.gateway.upstreams.target import load_target
 from semel.local.etcd import ELECTION_MS, HEARTBEAT_MS, SNAPSHOT_COUNT, find_etcd
-from semel.log.etcd import EtcdAddress
+from semel.log.etcd.address import EtcdAddress
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))

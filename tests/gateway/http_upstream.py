@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from tests.ports import free_port
+
 TOOLS = (
     "ok",
     "hang_up",
@@ -49,12 +51,12 @@ class Scripted:
         self._server: asyncio.Server | None = None
         self._gone = False
 
-    async def listen(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+    async def listen(self, port: int | None = None, tls: ssl.SSLContext | None = None) -> None:
         """Begin to listen, at a port that may have been this server's before."""
         self._session = ""  # what was known before is forgotten
         self._gone = False
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, ssl=tls)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = free_port() if port is None else port
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=tls)
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/mcp"
 
     async def go(self) -> None:

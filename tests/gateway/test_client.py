@@ -5,7 +5,6 @@ import contextlib
 import itertools
 import json
 import math
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -40,6 +39,7 @@ from semel.gateway.doors.http import BODY_BYTES_MAX, make_app, serve_http
 from semel.gateway.doors.server import make_server
 from semel.node.asides import Party, Question, Unanswered
 from semel.node.backend import Reply
+from tests.ports import free_port
 
 from .fakes import ADD, FakeBackend
 
@@ -68,8 +68,7 @@ async def answering(respond: Callable[[asyncio.StreamReader, asyncio.StreamWrite
 
 
 def free_url() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
 async def test_an_answer_says_all_that_the_log_does() -> None:

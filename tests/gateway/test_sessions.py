@@ -12,7 +12,7 @@ from mcp.types import ElicitRequestParams, ElicitResult
 from semel.gateway.doors import relaying
 from semel.gateway.doors.http import BODY_BYTES_MAX
 from semel.node.members import Home
-from tests.processes.cluster import free_port
+from tests.ports import free_port
 
 from .nodes import HEADERS, INITIALIZE, RoundRobin, answered, call, client, doors, elsewhere, events, raw, said
 

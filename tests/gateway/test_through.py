@@ -4,7 +4,6 @@ import asyncio
 import base64
 import contextlib
 import json
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -20,6 +19,7 @@ from mcp_types import CLIENT_CAPABILITIES_META_KEY
 from semel.gateway.doors import announcing
 from semel.gateway.doors.ticket import Ticket
 from semel.serving import Node
+from tests.ports import free_port
 
 from .conftest import Write
 from .nodes import HEADERS, answered
@@ -77,12 +77,6 @@ def command(*arguments: str) -> dict[str, Any]:
 
 def _accepting(name: str) -> dict[str, Any]:
     return {"action": "accept", "content": {"name": name}}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
 
 
 @asynccontextmanager

@@ -1,22 +1,20 @@
 """Machines without data find each other before they found a cluster, and are not fooled by strangers."""
 
 import asyncio
-import socket
 
 import pytest
 
 from semel.local.assembly import PATH, Assembly
 from semel.local.http import NoAnswer, post_json
 from tests.local.conftest import PATIENCE_S
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 
 
 def urls(count: int) -> list[str]:
     """Return peer URLs at as many addresses, with one port that is free at all of them."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     return [f"http://127.0.0.{number}:{port}" for number in range(1, count + 1)]
 
 

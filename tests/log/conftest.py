@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from semel.log.engines import open_log
-from semel.log.etcd import EtcdLog
+from semel.log.etcd.engine import EtcdLog
 from semel.log.memory import MemoryLog
 from semel.log.protocol import Log
 from semel.log.sqlite import SqliteLog

@@ -4,13 +4,14 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
+
+from tests.ports import free_port
 
 SERVES = re.compile(rb"ready to serve|serving client|serving insecure client")
 READY_S = 30
@@ -85,7 +86,7 @@ class EtcdCluster:
         arguments: Sequence[str] = (),
         tls: Mapping[str, Path] | None = None,
     ) -> None:
-        ports = _free_ports(2 * members)
+        ports = [free_port() for _ in range(2 * members)]
         names = [f"m{number}" for number in range(1, members + 1)]
         peers = dict(zip(names, ports[members:], strict=True))
         together = ",".join(f"{name}=http://127.0.0.1:{port}" for name, port in peers.items())
@@ -126,15 +127,3 @@ class EtcdCluster:
     def __exit__(self, *_: object) -> None:
         for member in self.members:
             member.kill()
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return ports that are free now; all are held until the last is known, so that no two are the same."""
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for each in held:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in held]
-    finally:
-        for each in held:
-            each.close()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from semel.errors import UsageError
-from semel.log.etcd import EtcdAddress
+from semel.log.etcd.address import EtcdAddress
 
 FILES = "?ca={here}/ca&cert={here}/cert&key={here}/key"
 

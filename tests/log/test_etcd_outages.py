@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from semel.errors import LogDamaged, LogError, LogTrimmed, LogUnavailable
-from semel.log.etcd import EtcdAddress, EtcdLog, rpc
+from semel.log.etcd import rpc
+from semel.log.etcd.address import EtcdAddress
 from semel.log.etcd.cluster import Cluster
+from semel.log.etcd.engine import EtcdLog
 from semel.log.etcd.health import Status, unfit
 from semel.log.protocol import Batch, Log
 from tests.log.conftest import PATIENCE_S, Entries, OpenEtcd

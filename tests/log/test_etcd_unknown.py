@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from semel.errors import Conflict, LogUnavailable
-from semel.log.etcd import EtcdLog, rpc
+from semel.log.etcd import rpc
+from semel.log.etcd.engine import EtcdLog
 from semel.log.etcd.member import Member
 from semel.log.protocol import Log
 from tests.log.conftest import PATIENCE_S, Entries, OpenEtcd

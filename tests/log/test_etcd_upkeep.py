@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from semel.errors import LogError, LogUnavailable
-from semel.log.etcd import EtcdAddress, EtcdLog, rpc
+from semel.log.etcd import rpc
+from semel.log.etcd.address import EtcdAddress
 from semel.log.etcd.cluster import Cluster
+from semel.log.etcd.engine import EtcdLog
 from semel.log.etcd.health import Status, statuses
 from tests.log.conftest import PATIENCE_S, Entries, OpenEtcd
 from tests.log.members import EtcdCluster

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from tests.peers.install import CELERY, PROGRAMS, debian, libraries, run, venv
-from tests.peers.processes import free_port
 from tests.peers.workers import OnWorkers
+from tests.ports import free_port
 
 
 class OnCelery(OnWorkers):

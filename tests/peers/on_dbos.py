@@ -4,8 +4,9 @@ import shutil
 from pathlib import Path
 
 from tests.peers.install import DBOS, PROGRAMS, debian, libraries, run, venv
-from tests.peers.processes import Processes, free_port
+from tests.peers.processes import Processes
 from tests.peers.workers import OnWorkers
+from tests.ports import free_port
 
 SERVER = "usr/lib/postgresql/*/bin/postgres"
 PROGRAM = PROGRAMS / "dbos_app.py"

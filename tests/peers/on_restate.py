@@ -14,7 +14,8 @@ from typing import Literal
 
 from tests.peers.install import NODE, PROGRAMS, RESTATE, RESTATE_SDK, npm
 from tests.peers.peer import EFFECTS, Answer, Unreachable
-from tests.peers.processes import Processes, free_port
+from tests.peers.processes import Processes
+from tests.ports import free_port
 from tests.processes.cluster import until
 
 NAMES = ("n1", "n2", "n3")

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from tests.peers.install import PROGRAMS, TEMPORAL_CLI, TEMPORAL_SDK, run, venv
-from tests.peers.processes import free_port
 from tests.peers.workers import OnWorkers
+from tests.ports import free_port
 
 PROGRAM = PROGRAMS / "temporal_app.py"
 

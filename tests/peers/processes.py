@@ -4,25 +4,12 @@ import asyncio
 import contextlib
 import os
 import pwd
-import random
 import signal
-import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.processes.cluster import until
-
-PORTS = range(18_000, 32_000)  # below those that the kernel gives to outgoing connections before a server can bind them
-
-
-def free_port() -> int:
-    """Return a port on loopback that is free, and that no connection will take by chance."""
-    while True:
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", random.choice(PORTS)))
-            port: int = probe.getsockname()[1]
-            return port
 
 
 @dataclass

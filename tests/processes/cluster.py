@@ -4,9 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
-import random
 import signal
-import socket
 import sys
 import urllib.parse
 import urllib.request
@@ -14,19 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
+
 SERVER = Path(__file__).with_name("server.py")
-
-
-PORTS = range(20_000, 32_000)
-"""Below those that Linux gives to outgoing connections, one of which could else have a node's port when it restarts."""
-
-
-def free_port() -> int:
-    for port in random.sample(PORTS, len(PORTS)):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no port is free")
 
 
 async def until(condition: Any, *, limit_s: float = 15.0, what: str = "the condition") -> Any:

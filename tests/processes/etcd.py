@@ -17,7 +17,8 @@ from typing import Any
 
 from semel.errors import EtcdMissing
 from semel.local.etcd import Founding, Tuning, etcd_command, find_etcd
-from tests.processes.cluster import free_port, until
+from tests.ports import free_port
+from tests.processes.cluster import until
 
 ANSWER_S = 1.0
 READY_S = 30.0

@@ -17,7 +17,8 @@ from mcp import Client, MCPError, StdioServerParameters, types
 from mcp.client.stdio import stdio_client
 
 from semel.node.place import take_place
-from tests.processes.cluster import free_port, until
+from tests.ports import free_port
+from tests.processes.cluster import until
 from tests.processes.etcd import Members, Place, why_no_etcd
 from tests.processes.taskpost import begin, ended, get
 
@@ -54,6 +55,10 @@ class Authors:
     def command(self, kind: str, *more: str) -> list[str]:
         return [sys.executable, "-m", "tests.processes.author", kind, self.log, str(self.effects), *more]
 
+    def environment(self) -> dict[str, str]:
+        """Return an environment in which a process leaves nothing outside the folder, such as a replica of its log."""
+        return os.environ | {"XDG_DATA_HOME": str(self.folder / "data")}
+
     def acts(self, tool: str = "") -> list[list[str]]:
         """Return what tools did: tool, name, key, term, attempt and process of each."""
         return [line.split() for line in self.effects.read_text().splitlines() if line.startswith(tool)]
@@ -68,7 +73,12 @@ class Authors:
         self.urls[name] = f"http://127.0.0.1:{port}"
         with (self.folder / f"{name}.err").open("ab") as out:
             process = self.processes[name] = await asyncio.create_subprocess_exec(
-                *self.command(kind, str(port)), stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out, cwd=ROOT
+                *self.command(kind, str(port)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                cwd=ROOT,
+                env=self.environment(),
             )
         try:
             await until(lambda: listens(port), what=f"{name} to listen")
@@ -84,7 +94,7 @@ class Authors:
     async def stdio(self, name: str, kind: str = "stdio", era: str = "auto") -> AsyncIterator[Client]:
         """Start a process as a client on stdio does, and be that client."""
         command, *arguments = self.command(kind)
-        started = StdioServerParameters(command=command, args=arguments, cwd=ROOT, env=dict(os.environ))
+        started = StdioServerParameters(command=command, args=arguments, cwd=ROOT, env=self.environment())
         with (self.folder / f"{name}.err").open("w") as stderr:
             async with Client(stdio_client(started, errlog=stderr), mode=era) as client:
                 yield client

@@ -149,6 +149,8 @@ async def test_an_id_of_another_cluster_names_no_task(tmp_path: Path) -> None:
         assert made[0]["taskId"] != made[1]["taskId"]
         refused = get(two.url("n1"), made[0]["taskId"])
         assert (refused["code"], refused["data"]["code"]) == (-32602, "unknown_task")
+        for cluster in (one, two):
+            await cluster.kill("n1")  # a drain would wait for the tasks
 
 
 async def test_a_client_of_2025_has_its_task_through_semel_connect_when_the_leader_is_killed(tmp_path: Path) -> None:

@@ -58,6 +58,16 @@ function second() {
 let it; // the client of the session that is open
 let breaks; // rejects what is under way when the connection breaks: the SDKs tell of that beside the calls that it hits
 
+// Of what came in one read, both SDKs take an answer before the progress that was told ahead of it, which they then do
+// not know any more. So they are given one message after the other.
+function inTurn(transport) {
+  const take = transport.onmessage;
+  let taken = Promise.resolve();
+  transport.onmessage = (...message) => {
+    taken = taken.then(() => take(...message)).catch((error) => transport.onerror?.(error));
+  };
+}
+
 const DO = {
   async open() {
     await it?.client.close().catch(() => {});
@@ -81,6 +91,7 @@ const DO = {
       ? new it.StreamableHTTPClientTransport(new URL(where[0]))
       : new it.StdioClientTransport({ command: where[0], args: where.slice(1), env: process.env, stderr: 'inherit' });
     await it.client.connect(transport);
+    inTurn(transport);
     const agreed = it.client.getNegotiatedProtocolVersion?.() ?? transport.protocolVersion ?? null;
     return { version: agreed, session: transport.sessionId ?? null, capabilities: it.client.getServerCapabilities() };
   },

@@ -14,7 +14,8 @@ from typing import Any
 
 from tests import npm
 from tests.conformance.through import listens
-from tests.processes.cluster import ClusterProcesses, free_port, get_json, until
+from tests.ports import free_port
+from tests.processes.cluster import ClusterProcesses, get_json, until
 
 PINNED = Path(__file__).parent
 ROOT = PINNED.parents[1] / ".real"

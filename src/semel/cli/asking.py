@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from rich.live import Live
 from rich.spinner import Spinner
 
+from semel.cli.loading import loading
 from semel.cli.output import stderr_console
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def open_client(
     urls: Sequence[str], *, timeout_s: float, connect_s: float = CONNECT_S, caller: str | None = None
 ) -> "Client":
     """Return a client of the nodes at `urls`."""
-    from semel.gateway.clients.client import connect  # here, for the SDK takes most of a second to import
+    with loading():
+        from semel.gateway.clients.client import connect  # here, for the SDK takes most of a second to import
 
     return connect(*urls, caller=caller, timeout_s=timeout_s, connect_timeout_s=connect_s)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from semel.cli.lesson import Lesson
+from semel.cli.loading import loading
 from semel.cli.options import DEFAULT_URL, NodeUrls, flat_urls, keys_option, timeout_option
 from semel.cli.output import note, print_json
 from semel.cli.recipe import CLIENTS, entry_for, place_of
@@ -89,7 +90,8 @@ class Way:
 
 
 def _begin(way: Way) -> None:
-    from semel.gateway.doors.stdio import claim_stdio  # here, for the SDK takes most of a second to import
+    with loading():  # here, for the SDK takes most of a second to import
+        from semel.gateway.doors.stdio import claim_stdio
 
     with claim_stdio() as wire:
         asyncio.run(_serve(way, wire))

@@ -53,7 +53,7 @@ async def _wait_until_ready(node: "Node", target: str) -> None:
 
 
 def _introduction(node: "Node", tools: Sequence[Mapping[str, Any]], target: str, *, stdio: bool) -> list[str]:
-    from semel.log.engines import shown  # here, for a node has all engines loaded and other commands none
+    from semel.log.engines import shown  # here, for a node has it loaded and other commands have not
 
     status = node.status()
     leader = status["leader"]

@@ -18,6 +18,7 @@ import click
 
 from semel.cli.greeting import greet
 from semel.cli.lesson import Lesson
+from semel.cli.loading import loading
 from semel.cli.options import serving_options
 from semel.cli.output import note
 from semel.cli.signals import Signals
@@ -116,11 +117,12 @@ def serve(log_level: str, **options: Any) -> None:
 
 
 def _begin(options: Options) -> None:
-    import uvloop  # all here, for the SDK takes most of a second to import
+    with loading():
+        import uvloop  # all here, for the SDK takes most of a second to import
 
-    from semel.gateway.doors.stdio import claim_stdio
-    from semel.gateway.upstreams.target import load_target
-    from semel.serving import default_log
+        from semel.gateway.doors.stdio import claim_stdio
+        from semel.gateway.upstreams.target import load_target
+        from semel.serving import default_log
 
     with claim_stdio() if options.stdio else contextlib.nullcontext() as wire:
         # Before there is a loop that takes the signals: an import that hangs can be interrupted.

@@ -4,7 +4,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from semel.errors import UsageError
-from semel.log.etcd import EtcdAddress, EtcdLog
+from semel.log.etcd.address import EtcdAddress
 from semel.log.memory import MemoryLog
 from semel.log.protocol import Log
 from semel.log.sqlite import SqliteLog
@@ -26,6 +26,8 @@ async def open_log(url: str, folder: Path | None = None) -> Log:
         case "sqlite":
             return await SqliteLog.open(_file(place, url))
         case "etcd":
+            from semel.log.etcd.engine import EtcdLog  # here, for gRPC and etcd's stubs take a tenth of a second
+
             return await EtcdLog.open(EtcdAddress.parse(url), folder)
         case _:
             raise _unknown(url)

@@ -1,9 +1,9 @@
 """The demo's stages: a folder, and processes that are started, killed and ended, each by its own process id."""
 
 import asyncio
+import random
 import shutil
 import signal
-import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,8 @@ from semel.local.etcd import find_etcd
 from semel.local.home import Home
 from semel.local.members import healthy, leader_of
 from semel.local.node import node_command
-from semel.local.quorum import make_quorum
+from semel.local.ports import free_ports
+from semel.local.quorum import HOST, make_quorum
 from semel.local.setting import Setting
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ STEP_S = 15.0
 """No wait of the story is longer; the longest that is meant to happen takes a second or two."""
 END_S = 15.0
 """A node that was told to end and has not after this long is killed."""
+
+PORTS = range(10_000, 20_000)
+"""Below those that Linux gives to outgoing connections, one of which could else have a node's port when it restarts."""
 
 Found = TypeVar("Found")
 
@@ -54,6 +58,7 @@ class Stage:
         self._starts.touch()
         self._target = Path(shutil.copy(Path(__file__).with_name("server.py"), folder / "server.py"))
         self._environment = {STARTS_FILE: str(self._starts)}
+        self._ports = free_ports(HOST, random.choice(PORTS))
         self._nodes: dict[str, Served] = {}
         self.actors: dict[str, Actor] = {}
         self.pids: list[int] = []
@@ -103,12 +108,12 @@ class Stage:
         self.pids.append(child.pid)
 
     def _new_node(self, name: str) -> Served:
-        port = _free_port()
+        port = next(self._ports)
         command = node_command(
-            str(self._target), name=name, log=f"sqlite://{self._folder}/log.db", listen=f"127.0.0.1:{port}"
+            str(self._target), name=name, log=f"sqlite://{self._folder}/log.db", listen=f"{HOST}:{port}"
         )
         child = Child(name, command, log=self._folder / f"{name}.out", environment=self._environment)
-        return Served(child, f"http://127.0.0.1:{port}")
+        return Served(child, f"http://{HOST}:{port}")
 
 
 class QuorumStage(Stage):
@@ -125,7 +130,7 @@ class QuorumStage(Stage):
         home.folder.mkdir()
         setting = Setting(target=str(self._target), home=home, etcd=self._etcd, environment=self._environment)
         ensemble = await make_quorum(
-            setting, members=3, nodes=3, node_port=_free_port(), etcd_port=_free_port(), say=lambda _: None
+            setting, members=3, nodes=3, node_port=next(self._ports), etcd_port=next(self._ports), say=lambda _: None
         )
         self._members = {one.child.name: one for one in ensemble.members}
         self._nodes = {one.child.name: one for one in ensemble.nodes}
@@ -185,10 +190,3 @@ async def until(what: str, look: Callable[[], Awaitable[Found | None]]) -> Found
                 await asyncio.sleep(POLL_S)
     except TimeoutError:
         raise CheckFailed(f"{what}, within {STEP_S:.0f} s; found instead: {trouble}") from None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
