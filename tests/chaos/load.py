@@ -45,6 +45,8 @@ class Load:
         self._sizes = callers, sdk_callers
         self._begun_s = time.monotonic()
         self._swept = 0
+        self.apart: set[str] = set()
+        """Keys that no caller is to repeat before the sweep."""
         self._stop = asyncio.Event()
         self._callers: list[asyncio.Task[None]] = []
 
@@ -123,8 +125,9 @@ class Load:
     def _next(self, dice: random.Random, own: Ask, other: Ask, key: str) -> Iterator[Awaitable[Asked]]:
         """Yield what a caller does next: mostly one asking, sometimes two at once."""
         draw = dice.random()
-        if draw < 0.1 and self.book.asked:
-            again = dice.choice(self.book.asked[-AGAIN_AMONG:])
+        recent = [asked for asked in self.book.asked[-AGAIN_AMONG:] if asked.key not in self.apart]
+        if draw < 0.1 and recent:
+            again = dice.choice(recent)
             yield self._ask(own, again.tool, again.arguments, again.key, PATIENCE_S)
             return
         tool, arguments = self._something(dice, key)
