@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -53,13 +53,14 @@ async def node(folder: Path, log: MemoryLog) -> AsyncIterator[Runtime]:
     async def fetch(*_: object) -> None:
         raise AssertionError("this log is never trimmed")
 
-    runtime = Runtime(log=log, replica=Replica(folder / "n1.db"), toolbox=Tools(), identity=identity, fetch=fetch)
-    await runtime.start()
-    try:
-        await until(lambda: runtime.readiness() is None, "n1 leads")
-        yield runtime
-    finally:
-        await runtime.stop()
+    with closing(Replica(folder / "n1.db")) as replica:
+        runtime = Runtime(log=log, replica=replica, toolbox=Tools(), identity=identity, fetch=fetch)
+        await runtime.start()
+        try:
+            await until(lambda: runtime.readiness() is None, "n1 leads")
+            yield runtime
+        finally:
+            await runtime.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import json
 import logging
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -101,15 +101,17 @@ class Cluster:
     def __init__(self, folder: Path, log: MemoryLog, cluster_id: str) -> None:
         self.folder, self.log, self.cluster_id = folder, log, cluster_id
         self.nodes: dict[str, Runtime] = {}
+        self.replicas: dict[str, Replica] = {}
         self.successors: dict[str, Path] = {}
         """What is given at the URL of a node that is no more."""
         self.followed: dict[str, str] = {}
         """Whose connection each node was last told to keep."""
 
     async def start(self, name: str, tools: Tools | None = None, *, cluster: str = "semel", **limits: Any) -> Runtime:
+        replica = self.replicas[name] = Replica(self.folder / f"{name}.db")
         node = Runtime(
             log=self.log,
-            replica=Replica(self.folder / f"{name}.db"),
+            replica=replica,
             toolbox=tools or Tools(),
             identity=Identity(NodeId(name, f"i{len(self.nodes)}"), f"http://{name}", cluster, self.cluster_id),
             fetch=self.fetch,
@@ -141,6 +143,7 @@ class Cluster:
 
     async def crash(self, name: str) -> None:
         await self.nodes.pop(name).stop()
+        self.replicas.pop(name).close()
 
 
 @asynccontextmanager
@@ -151,6 +154,8 @@ async def cluster(folder: Path, log: MemoryLog | None = None, cluster_id: str = 
     finally:
         for node in made.nodes.values():
             await node.stop()
+        for replica in made.replicas.values():
+            replica.close()
 
 
 async def until(condition: Callable[[], Any], what: str) -> None:
@@ -629,7 +634,8 @@ async def test_a_node_that_comes_back_finds_its_history_in_the_log(tmp_path: Pat
         await other.call("work", {}, key="after", caller="shop")
         again = await c.start("n1")
         await until(lambda: again.position == other.position, "n1 has read all")
-        assert Replica(tmp_path / "n1.db").last_entry() != ""
+        with closing(Replica(tmp_path / "n1.db")) as replica:
+            assert replica.last_entry() != ""
 
 
 async def test_a_replica_of_another_log_is_refused(tmp_path: Path) -> None:

@@ -141,7 +141,11 @@ class Replica:
         """Calls that were looked for in vain, and have not been kept since."""
         with self._guard:
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._prepare()
+            try:
+                self._prepare()
+            except BaseException:
+                self._connection.close()
+                raise
 
     def _prepare(self) -> None:
         connection = self._connection
