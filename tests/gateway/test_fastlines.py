@@ -15,7 +15,7 @@ from semel.gateway.doors.fastlines import Arriving
 from semel.gateway.doors.plaincall import BODY_BYTES_MAX
 from semel.node.backend import Reply
 
-from .corpus import ENVELOPE, TOOLS, requests
+from .corpus import DEEP_TEXTS, ENVELOPE, TOOLS, requests
 from .fakes import FakeBackend
 from .pipes import PATIENCE_S, Way, serve_stdio, two_ways, until, way
 from .test_fastpath import ERRORS, RESULTS, WANTS_MORE
@@ -79,19 +79,38 @@ def plain(**given: Any) -> FakeBackend:
     return FakeBackend(shown=TOOLS, **given)
 
 
+def readable(seed: int) -> list[bytes]:
+    """Return lines that both ways can read: what is nested more deeply than the SDK reads has a test of its own."""
+    deep = [text.encode() for text in DEEP_TEXTS]
+    lines = [b"".join(request.pieces) for request in requests(seed, EACH)]
+    return [line for line in lines if not any(text in line for text in deep)]
+
+
 async def test_thousands_of_lines_get_the_same_answers_on_both_ways(taken: list[Any]) -> None:
     async with two_ways(plain) as (short, long):
-        for number, request in enumerate(requests(SEED, EACH)):
-            await compare(short, long, b"".join(request.pieces), about=number)
+        for number, request in enumerate(readable(SEED)):
+            await compare(short, long, request, about=number)
     assert 0.4 * EACH < len(taken) < 0.9 * EACH, len(taken)
 
 
 async def test_lines_that_come_at_once_get_the_same_answers_on_both_ways(taken: list[Any]) -> None:
-    lines = [b"".join(request.pieces) for request in requests(SEED + 1, EACH)]
-    for begin in range(0, EACH, AT_ONCE):  # on a connection of their own: some ids are in flight twice, which ends it
+    lines = readable(SEED + 1)
+    # On a connection of their own: some ids are in flight twice, which ends it.
+    for begin in range(0, len(lines), AT_ONCE):
         async with two_ways(plain) as (short, long):
             await compare(short, long, line("opens"), *lines[begin : begin + AT_ONCE], about=begin)
     assert 0.1 * EACH < len(taken) < 0.9 * EACH, len(taken)
+
+
+async def test_a_call_that_is_nested_too_deeply_for_the_sdk_is_answered_where_the_sdk_says_nothing() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(300):
+        deep = {"a": deep}
+    async with two_ways(plain) as (short, long):
+        await compare(short, long, line("opens"))
+        too_deep = line(1, arguments={"b": deep})
+        assert await long.ask(too_deep) == []
+        assert [answer["id"] for answer in await short.ask(too_deep)] == [1]
 
 
 def opening(dice: random.Random, number: int) -> bytes:

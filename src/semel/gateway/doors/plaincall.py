@@ -5,6 +5,9 @@ wrong or rare is None here, and then the SDK says what is to be said. So nothing
 those of the SDK's `handle_modern_request`, `classify_inbound_request` and `ServerRunner`; msgspec reads less than
 `json.loads` does, and what it reads, it reads alike. `tests/gateway/test_fastpath.py` and `test_fastlines.py` compare
 the two ways.
+
+One exception: of a line that is nested more deeply than 200 the SDK says nothing at all. Here it is answered, as far
+as msgspec reads, which depends on the version of Python.
 """
 
 from collections.abc import Callable, Iterable, Mapping
