@@ -434,7 +434,7 @@ async def test_a_tool_that_asks_while_it_runs_is_an_answer_that_is_not_in_the_lo
             await asyncio.Event().wait()
             raise AssertionError
 
-    async with serving(Asking()) as url, semel.connect(url) as client:
+    async with serving(Asking()) as url, semel.connect(url, capabilities={"roots": {}}) as client:
         answer = await client.call("add", {}, key="k")
     assert (answer.outcome, answer.key, answer.logged) == (Status.INPUT_REQUIRED, "k", False)
     assert answer.raw["inputRequests"] == {"q1": {"method": "roots/list", "params": {}}}
