@@ -25,6 +25,7 @@ pytestmark = pytest.mark.anyio
 SEED = 20261125
 EACH = 2500
 AT_ONCE = 20
+ASKABLE = (b"roots", b"sampling", b"elicitation")
 CONNECTIONS = 60
 SCENES = 40
 
@@ -66,10 +67,10 @@ def shown(heard: Any) -> str:
 
 
 async def compare(short: Way, long: Way, *lines: bytes, about: object = "") -> list[Any]:
-    """Say lines on both ways; want the same answers, and the same asked of the node, each in any order."""
+    """Say lines on both ways; want the same answers, in any order, and the same asked of the node."""
     one, other = [sorted(heard, key=shown) for heard in (await short.ask(*lines), await long.ask(*lines))]
     assert shown(one) == shown(other), f"{about} {lines!r}"
-    assert sorted(map(repr, short.backend.asked)) == sorted(map(repr, long.backend.asked)), f"{about} {lines!r}"
+    assert repr(short.backend.asked) == repr(long.backend.asked), f"{about} {lines!r}"
     short.backend.asked.clear()
     long.backend.asked.clear()
     return one
@@ -94,7 +95,8 @@ async def test_thousands_of_lines_get_the_same_answers_on_both_ways(taken: list[
 
 
 async def test_lines_that_come_at_once_get_the_same_answers_on_both_ways(taken: list[Any]) -> None:
-    lines = readable(SEED + 1)
+    # All of a client that cannot be asked: calls of one that can are begun a little later, by either way.
+    lines = [each for each in readable(SEED + 1) if not any(name in each for name in ASKABLE)]
     # On a connection of their own: some ids are in flight twice, which ends it.
     for begin in range(0, len(lines), AT_ONCE):
         async with two_ways(plain) as (short, long):
