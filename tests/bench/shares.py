@@ -36,7 +36,10 @@ STEPS = {
     "append: to the log, and what it gives back": r"semel/log/|_append \(semel/node|_follow \(semel/node|grpc/",
     "run: to the tool and back": r"thread \(\d+\): semel-tools|_run \(semel/node|upstreams/toolbox|gateway/loopthread",
     "peers: what other nodes forward": r"semel/node/peers|websockets/",
-    "answer: to the client": r"_write \(semel/gateway/doors/fastpath|send \(uvicorn|gateway/wireform|gateway/answers",
+    "answer: to the client": (
+        r"_write \(semel/gateway/doors/fastpath|_answer \(semel/gateway/doors/heads|send \(uvicorn"
+        r"|gateway/wireform|gateway/answers"
+    ),
     "receive: HTTP and MCP": r"uvicorn/protocols|run_asgi|semel/gateway/doors/",
 }
 """What is done for a call, and how a stack shows it."""
