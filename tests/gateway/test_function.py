@@ -138,7 +138,7 @@ async def both(function: Callable[..., Any], arguments: dict[str, Any]) -> tuple
     return await end(place.functions["it"](arguments)), long
 
 
-@pytest.mark.parametrize(("kind", "value"), VALUES, ids=[f"{kind}: {value!r:.40}" for kind, value in VALUES])
+@pytest.mark.parametrize(("kind", "value"), VALUES, ids=[f"{at}: {kind}" for at, (kind, _) in enumerate(VALUES)])
 @pytest.mark.parametrize("is_async", [True, False], ids=["async", "sync"])
 async def test_what_it_gives_becomes_the_same_result(kind: Any, value: Any, is_async: bool) -> None:
     """Whatever it promised."""
