@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 
+_YOUNG_OBJECTS_MAX = 10_000
+"""When Python looks for garbage in cycles, of which calls leave hardly any. At its own 700 it did so for every eighth
+call, and found those that were under way; each look takes a few ms now."""
+
 
 class NodeEnded(SemelError):
     """The node cannot start or go on; its text is the reason's."""
@@ -176,11 +180,6 @@ async def _serve(options: Options, target: "Target", wire: "Wire | None") -> Non
             raise
         except SemelError as error:
             raise NodeEnded(str(error)) from error
-
-
-_YOUNG_OBJECTS_MAX = 10_000
-"""When Python looks for garbage in cycles, of which calls leave hardly any. At its own 700 it did so for every eighth
-call, and found those that were under way; each look takes a few ms now."""
 
 
 async def _live(node: "Node", options: Options, signals: Signals, wire: "Wire | None") -> None:

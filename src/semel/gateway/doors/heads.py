@@ -28,7 +28,6 @@ It returns False, and has done nothing, if the answer has begun, or its end is t
 client takes nothing just now.
 """
 
-
 REMEMBER = "semel.remember"
 """What is told, with the scope and the `Mcp-Name`, that the head of this request is a plain call's, and was let in."""
 
