@@ -19,9 +19,12 @@ The laws:
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import assert_never
+
+import msgspec
+from msgspec.structs import replace
 
 from semel.core.call import Call, CallId, Effect, NodeId, Record, Spec, Status
 from semel.core.entry import Elected, Entry, Founded, Intent, Resigned
@@ -65,8 +68,7 @@ class Identity:
     cluster_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Proposal:
+class _Proposal(msgspec.Struct, frozen=True):
     """An append that the log has not decided yet, or that it has committed and not given back yet."""
 
     after: int
@@ -301,8 +303,9 @@ class Decider:
             return (self._founded(), *first) if first else ()
         room = self.limits.batch_entries_max - len(entries)
         if self.leads and not self.draining:
-            room_bytes = self.limits.batch_bytes_max - sum(payload_bytes(entry) for entry in entries)
-            entries += self._beginnings(room, room_bytes, now)
+            if self._unattended or self._requests.queued:
+                room_bytes = self.limits.batch_bytes_max - sum(payload_bytes(entry) for entry in entries)
+                entries += self._beginnings(room, room_bytes, now)
         elif self.leads and room > 0:
             entries.append(Resigned(term=self.ledger.totals.term, node=self.identity.node, at_ms=now.ms))
         elif room > 0 and self._stands(now):
@@ -317,7 +320,7 @@ class Decider:
 
     def _beginnings(self, room: int, room_bytes: int, now: Now) -> list[Entry]:
         """Return what this leader begins next: attempts that it owes, then new calls."""
-        entries = list(islice(_within(room_bytes, self._attempts(now)), room))
+        entries = list(islice(_within(room_bytes, self._attempts(now)), room)) if self._unattended else []
         free = self._runs.room - sum(isinstance(entry, Intent) for entry in entries)
         room_bytes -= sum(payload_bytes(entry) for entry in entries)
         admitted = self._requests.admit(min(free, room - len(entries)), room_bytes, self._runs.lanes)

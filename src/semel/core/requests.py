@@ -318,6 +318,11 @@ class Requests:
                 yield waiting.call, waiting.spec
                 room -= 1
 
+    @property
+    def queued(self) -> bool:
+        """True if calls wait here whose intents may be written."""
+        return bool(self._queue)
+
     def admit(self, room: int, room_bytes: int, taken: set[str]) -> Iterator[tuple[Call, Spec]]:
         """Yield up to `room` calls whose intents may be written: no intent yet, and a free lane that is not `taken`.
 
