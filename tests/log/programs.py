@@ -86,6 +86,7 @@ def hold_transaction(path: str) -> None:
 
 async def open_as_nobody(path: str) -> None:
     """Open the log as a user who may write nothing, and say the refusal."""
+    await asyncio.to_thread(int)  # what Python itself imports for threads is out of that user's reach, too
     if os.geteuid() == 0:
         os.setgid(NOBODY)
         os.setuid(NOBODY)

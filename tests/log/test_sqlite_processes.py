@@ -1,6 +1,7 @@
 """One log, several real processes, and real kills."""
 
 import asyncio
+import itertools
 import random
 import subprocess
 from collections.abc import Awaitable, Callable
@@ -100,6 +101,22 @@ def _kill_after(appender: "subprocess.Popen[str]", lines: int) -> str:
     read = [appender.stdout.readline() for _ in range(lines)]
     appender.kill()
     return "".join(read) + appender.stdout.read()
+
+
+async def test_a_follower_is_given_what_its_own_process_appends_though_that_never_stops_writing(
+    open_sqlite: OpenLog, entries: Entries
+) -> None:
+    log = await open_sqlite()
+    followed = asyncio.ensure_future(entries(log, 50))
+    writing = log.append(0, [b"0"])
+    for number in itertools.count(1):
+        following = log.append(number, [b"%d" % number])  # asked for before the one before it is there
+        await writing
+        writing = following
+        if followed.done():
+            break
+    await writing
+    assert (await followed)[:50] == [b"%d" % number for number in range(50)]
 
 
 async def test_a_follower_sees_what_another_process_appends(

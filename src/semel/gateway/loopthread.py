@@ -9,62 +9,34 @@ import asyncio
 import contextvars
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
+
+from semel.crossing import Crossing, way_to
 
 _log = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
 
 
-class Crossing:
-    """Takes callbacks to a loop from other threads; however many there are at a time, they wake it once.
-
-    A wake-up is a system call, and another one to take notice of it.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self._waiting: deque[Callable[[], object]] = deque()
-        self._called = False
-
-    def call(self, callback: Callable[[], object]) -> None:
-        """Have the loop call `callback` soon; raises RuntimeError if the loop is closed."""
-        if self.loop.is_closed():
-            raise RuntimeError("the loop is closed")
-        self._waiting.append(callback)
-        if not self._called:  # else what empties the queue has not begun yet, and will see this one
-            self._called = True
-            self.loop.call_soon_threadsafe(self._empty)
-
-    def _empty(self) -> None:
-        self._called = False
-        while self._waiting:
-            try:
-                self._waiting.popleft()()
-            except Exception:
-                _log.exception("a callback from another thread failed")
-
-
 class LoopThread:
-    """A daemon thread that runs an event loop from `start` to `close`."""
+    """A daemon thread that runs an event loop, which `new_loop` makes, from `start` to `close`."""
 
     _loop: asyncio.AbstractEventLoop
     _there: Crossing
-    _back: Crossing | None = None
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop) -> None:
+        self._new_loop = new_loop
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._stopping = asyncio.Event()
         self._ended: Future[None] = Future()
 
     def start(self) -> None:
         """Start the thread."""
-        self._loop = asyncio.new_event_loop()
-        self._there = Crossing(self._loop)
+        self._loop = self._new_loop()
+        self._there = way_to(self._loop)
         self._thread.start()
 
     def submit(
@@ -75,9 +47,7 @@ class LoopThread:
         `ended` is called in this loop once the future is done, a turn before who awaits it goes on.
         """
         here = asyncio.get_running_loop()
-        if self._back is None or self._back.loop is not here:
-            self._back = Crossing(here)
-        back, context = self._back, contextvars.copy_context()
+        back, context = way_to(here), contextvars.copy_context()
         result: asyncio.Future[_Result] = here.create_future()
         begun: list[asyncio.Task[_Result]] = []
 
@@ -120,6 +90,7 @@ class LoopThread:
         self._until(asyncio.gather(*left, return_exceptions=True) if left else None)
         self._until(self._loop.create_task(self._loop.shutdown_asyncgens()))
         self._loop.close()
+        self._there.close()
         self._ended.set_result(None)
 
     def _until(self, work: asyncio.Future[Any] | None) -> None:

@@ -14,7 +14,7 @@ Nothing here knows what an entry means. The laws that every engine keeps, and on
 7. A pulse is liveness, never safety: it may be lost, late or stale, and nothing breaks.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -51,8 +51,10 @@ class Log(Protocol):
         """True if only processes of this machine can share the log: then names and addresses are this machine's."""
         ...
 
-    async def append(self, after: int, entries: Sequence[bytes]) -> int:
+    def append(self, after: int, entries: Sequence[bytes]) -> Awaitable[int]:
         """Commit `entries` (one or more) after the position `after`; return the last position written.
+
+        An engine may begin at once, or when it is awaited; what it raises is raised there.
 
         Raises:
             Conflict: `after` is not the last position, and these entries are not what stands there.

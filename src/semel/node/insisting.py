@@ -53,6 +53,11 @@ class Troubles:
         return await insist(ask, partial(self.note, what))
 
 
+def pause_s(attempt: int) -> float:
+    """Return how long to wait after an attempt in vain; the first is 0."""
+    return AGAIN_S[min(attempt, len(AGAIN_S) - 1)]
+
+
 async def insist(ask: Callable[[], Awaitable[Answer]], told: Callable[[str | None], None] = lambda _: None) -> Answer:
     """Ask until the log answers, and return that; `told` hears why it did not, and None once it did."""
     for attempt in itertools.count():
@@ -60,7 +65,7 @@ async def insist(ask: Callable[[], Awaitable[Answer]], told: Callable[[str | Non
             answer = await ask()
         except LogUnavailable as error:
             told(str(error))
-            await asyncio.sleep(AGAIN_S[min(attempt, len(AGAIN_S) - 1)])
+            await asyncio.sleep(pause_s(attempt))
         else:
             told(None)
             return answer

@@ -1,17 +1,18 @@
 """Performs what a node's decider decides: appends, runs, questions to hooks and to the log, messages, answers.
 
-Each becomes a task, and what comes of it one input. Decides nothing, and knows no fold.
+Each goes on by itself, and what comes of it is one input. Decides nothing, and knows no fold.
 """
 
+import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from semel.core.call import Status
 from semel.core.codec import encode
-from semel.core.entry import Entry
 from semel.core.message import (
     Answer,
     Append,
@@ -29,12 +30,12 @@ from semel.core.message import (
     Run,
     Send,
 )
-from semel.errors import ClusterError, Conflict, SemelError, by_code
+from semel.errors import ClusterError, Conflict, LogUnavailable, SemelError, by_code
 from semel.log.protocol import Log
 from semel.node.asides import Asides
 from semel.node.backend import Reply
 from semel.node.desk import Desk
-from semel.node.insisting import Troubles, insist
+from semel.node.insisting import Troubles, insist, pause_s
 from semel.node.peers import Peers
 from semel.node.settled import settled
 from semel.node.tasks import Tasks
@@ -61,7 +62,7 @@ class Performing:
         """Perform one effect, or begin to."""
         match output:
             case Append():
-                self.tasks.begin(self._append(output.after, output.entries), "append")
+                self._append(output.after, [encode(entry) for entry in output.entries])
             case Run():
                 self.tasks.begin(self._run(output), f"run {output.call.tool}")
             case Reconcile():
@@ -82,21 +83,29 @@ class Performing:
             return type(error)(f"{self.troubles.first}: {refusal.message}")
         return error
 
-    async def _append(self, after: int, entries: tuple[Entry, ...]) -> None:
+    def _append(self, after: int, encoded: Sequence[bytes], attempt: int = 0) -> None:
         """Propose the very same append until the log decides it."""
-        encoded = [encode(entry) for entry in entries]
+        proposal = asyncio.ensure_future(self.log.append(after, encoded))
+        self.tasks.then(proposal, partial(self._appended, after, encoded, attempt))
 
-        async def propose() -> bool:
-            try:
-                await self.log.append(after, encoded)
-            except Conflict:
-                return False
-            return True
-
-        committed = await self.troubles.insist("append", propose)
-        if committed:
+    def _appended(self, after: int, encoded: Sequence[bytes], attempt: int, proposal: "asyncio.Future[int]") -> None:
+        try:
+            proposal.result()
+        except LogUnavailable as error:
+            self.troubles.note("append", str(error))
+            self.tasks.begin(self._append_again(after, encoded, attempt), "append")
+            return
+        except Conflict:
+            committed = False
+        else:
+            committed = True
             self.written(encoded[-1])
+        self.troubles.note("append", None)
         self.step(Appended(after, committed))
+
+    async def _append_again(self, after: int, encoded: Sequence[bytes], attempt: int) -> None:
+        await asyncio.sleep(pause_s(attempt))
+        self._append(after, encoded, attempt + 1)
 
     async def _confirm(self, ticket: int) -> None:
         self.step(Confirmed(ticket, await insist(self.log.tail)))

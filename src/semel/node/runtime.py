@@ -9,6 +9,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -140,8 +141,8 @@ class Runtime:
         self._members = Members(log, identity.node.name)
         self._catch_up = CatchUp(log, identity.node.name, fetch, replica.path.with_suffix(".incoming"))
         self._trimmer = Trimmer(log, replica)
-        self._last_entry = ""
-        """The digest of the entry that the log gave back last."""
+        self._digest_last: Callable[[], str] = str
+        """Gives the digest of the entry that the log gave back last; it is wanted when the replica is committed."""
         self._committing: asyncio.TimerHandle | None = None
         """When the replica is committed, if there is anything to commit."""
 
@@ -420,13 +421,13 @@ class Runtime:
         self._committing.cancel()
         self._committing = None
         try:
-            self._replica.commit(self._decider.ledger.totals, self._last_entry)
+            self._replica.commit(self._decider.ledger.totals, self._digest_last())
         except SemelError as error:
             self._fail(error)
 
     def _written(self, entry: bytes) -> None:
         """Take note of the last entry of an append that stands; it is folded next."""
-        self._last_entry = digest_of_entry(entry)
+        self._digest_last = partial(digest_of_entry, entry)
 
     def _follow_leader(self) -> None:
         leader = self._decider.ledger.leader
@@ -462,7 +463,7 @@ class Runtime:
         try:
             if snapshot.totals.position > self.position:
                 self._replica.install(snapshot.path)
-                self._last_entry = snapshot.last_entry
+                self._digest_last = partial(str, snapshot.last_entry)
                 self._step(Installed(snapshot.totals))
                 self._watches.touch_all()
                 logger.info("went on from a peer's snapshot, at position %d", self.position)

@@ -3,11 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from semel.errors import SemelError
 
 _log = logging.getLogger("semel")
+
+_Result = TypeVar("_Result")
 
 
 class Tasks:
@@ -16,6 +19,7 @@ class Tasks:
     def __init__(self, fail: Callable[[SemelError], None]) -> None:
         self._fail = fail
         self._tasks: set[asyncio.Task[None]] = set()
+        self._futures: set[asyncio.Future[Any]] = set()
 
     def begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Begin to do something."""
@@ -23,8 +27,18 @@ class Tasks:
         self._tasks.add(task)
         task.add_done_callback(self._reap)
 
+    def then(self, future: "asyncio.Future[_Result]", ended: Callable[["asyncio.Future[_Result]"], None]) -> None:
+        """Have `ended` called when something has come to its end, unless that is cancelled; what it raises is told.
+
+        For what every call does: a task that does nothing but wait costs more than what it waits for.
+        """
+        self._futures.add(future)
+        future.add_done_callback(partial(self._follow_up, ended))
+
     async def end(self) -> None:
-        """End all of them."""
+        """End all of them, and follow up none."""
+        for future in self._futures:
+            future.cancel()
         tasks, self._tasks = self._tasks, set()
         for task in tasks:
             task.cancel()
@@ -33,7 +47,18 @@ class Tasks:
 
     def _reap(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
+        self._tell(None if task.cancelled() else task.exception())
+
+    def _follow_up(self, ended: Callable[["asyncio.Future[_Result]"], None], future: "asyncio.Future[_Result]") -> None:
+        self._futures.discard(future)
+        if future.cancelled():
+            return
+        try:
+            ended(future)
+        except Exception as error:
+            self._tell(error)
+
+    def _tell(self, error: BaseException | None) -> None:
         if isinstance(error, SemelError):
             self._fail(error)
         elif error is not None:

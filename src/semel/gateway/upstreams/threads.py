@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import anyio
 
-from semel.gateway.loopthread import Crossing
+from semel.crossing import Crossing, way_to
 
 IDLE_S = 10.0
 """A thread that has had nothing to do for so long ends."""
@@ -35,9 +35,9 @@ class Threads:
     async def run(self, function: Callable[[], _Result]) -> _Result:
         """Return what a function gives, in this context; it is waited for even if that is cancelled by a scope."""
         loop = asyncio.get_running_loop()
-        if self._back is None or self._back.loop is not loop:
-            self._back, self._idle, self._orders = Crossing(loop), 0, SimpleQueue()
-        back, context = self._back, contextvars.copy_context()
+        back, context = way_to(loop), contextvars.copy_context()
+        if self._back is not back:
+            self._back, self._idle, self._orders = back, 0, SimpleQueue()
         result: asyncio.Future[_Result] = loop.create_future()
 
         def order() -> None:

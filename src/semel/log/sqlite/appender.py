@@ -7,19 +7,22 @@ processes exclude one another by a lock on the file `<log>-lock`.
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from semel.errors import Conflict, LogDamaged, LogError, LogUnavailable
-from semel.log.sqlite.faults import faults_told
+from semel.log.sqlite.faults import faults_told, told
 from semel.log.sqlite.lock import FileLock
 from semel.log.sqlite.opening import PATIENCE_S, connect_to_write, first_position, last_position
-from semel.log.sqlite.watch import Version
 
 _CHECKPOINT_BYTES = 4 * 1024 * 1024  # what is appended between checkpoints; SQLite's own habit is 1000 pages of 4 KiB
 _COMMIT_BYTES = 2 * 4096  # what a commit writes besides its entries, about: the pages that others share
 _TRIM_ENTRIES_MAX = 1000  # forgotten by one transaction, so that appends get their turn between
+
+_Result = TypeVar("_Result")
 
 
 class Appender:
@@ -32,11 +35,6 @@ class Appender:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._unsaved_bytes = 0  # appended by us since our last checkpoint
-        self.witness: Callable[[], Version] = lambda: None
-        """Tells the file's version, as `Watch` sees it."""
-        self.seen: Version = None
-        """That of our last append, as long as nobody could have committed anything after it; None if it wrote nothing.
-        Who waits for it to change after our entries misses nothing."""
         with ExitStack() as undo:
             self._lock = FileLock(path.with_name(f"{path.name}-lock"))
             undo.callback(self._lock.close)
@@ -49,21 +47,14 @@ class Appender:
 
     def append(self, after: int, entries: Sequence[bytes]) -> int:
         """Commit `entries` after the position `after`, durably; return the last position written."""
-        self.seen = None
-        with self._transaction() as connection:
-            tail = last_position(connection)
-            if tail == after:
-                connection.executemany("INSERT INTO entries VALUES (?, ?)", enumerate(entries, after + 1))
-            elif not _holds(connection, after, entries):
-                raise Conflict(f"the log ends at position {tail}; these entries do not stand after {after}")
-        if tail != after:
-            self.seen = None
+        self._transact(partial(_insert, after, entries))
         self._unsaved_bytes += sum(map(len, entries)) + _COMMIT_BYTES
         return after + len(entries)
 
     def trim(self, before: int) -> bool:
         """Forget some of the entries below `before`; return whether there are more."""
-        with self._transaction() as connection:
+
+        def forget(connection: sqlite3.Connection) -> bool:
             first = first_position(connection, self._path)
             goal = min(before, last_position(connection))
             if goal <= first:
@@ -71,16 +62,21 @@ class Appender:
             next_first = min(goal, first + _TRIM_ENTRIES_MAX)
             connection.execute("DELETE FROM entries WHERE position > 1 AND position < ?", (next_first,))
             connection.execute("UPDATE meta SET value = ? WHERE name = 'first'", (next_first,))
-        self._unsaved_bytes += _COMMIT_BYTES
-        return next_first < goal
+            self._unsaved_bytes += _COMMIT_BYTES
+            return next_first < goal
+
+        return self._transact(forget)
 
     def begin_after(self, first: bytes, after: int, entry: bytes) -> None:
         """Make an empty log go on with `entry` after the position `after`, durably."""
-        with self._transaction() as connection:
+
+        def begin(connection: sqlite3.Connection) -> None:
             if tail := last_position(connection):
                 raise Conflict(f"{self._path} is not empty: it ends at position {tail}")
             connection.executemany("INSERT INTO entries VALUES (?, ?)", ((1, first), (after + 1, entry)))
             connection.execute("UPDATE meta SET value = ? WHERE name = 'first'", (after + 1,))
+
+        self._transact(begin)
         self._unsaved_bytes += len(first) + len(entry) + _COMMIT_BYTES
 
     @property
@@ -103,26 +99,41 @@ class Appender:
         self._connection.close()
         self._lock.close()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with faults_told(self._path), self._lock.held(PATIENCE_S):
-            self._check_in_place()
-            self._connection.execute("BEGIN IMMEDIATE")
+    def _transact(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        """Return what `work` gives, in one transaction under the lock; written out, since every append is one."""
+        try:
+            self._lock.take(PATIENCE_S)
             try:
-                yield self._connection
+                self._check_in_place()
+                self._connection.execute("BEGIN IMMEDIATE")
+                result = work(self._connection)
                 self._connection.execute("COMMIT")
-                self.seen = self.witness()  # under the lock: nobody else has committed yet
+                return result
             finally:
                 if self._connection.in_transaction:
                     with suppress(sqlite3.Error):
                         self._connection.execute("ROLLBACK")
+                self._lock.give_back()
+        except (sqlite3.Error, OSError) as error:
+            raise told(error, self._path) from error
 
     def _check_in_place(self) -> None:
         # SQLite would go on writing to a deleted file, and every acknowledged entry would be lost.
-        with suppress(FileNotFoundError):
-            if os.path.samestat(self._identity, self._path.stat()):
-                return
-        raise LogDamaged(f"{self._path} was removed or replaced while it was in use")
+        try:
+            in_place = os.path.samestat(self._identity, self._path.stat())
+        except FileNotFoundError:
+            in_place = False
+        if not in_place:
+            raise LogDamaged(f"{self._path} was removed or replaced while it was in use")
+
+
+def _insert(after: int, entries: Sequence[bytes], connection: sqlite3.Connection) -> None:
+    """Write entries after a position, unless they stand there already."""
+    tail = last_position(connection)
+    if tail == after:
+        connection.executemany("INSERT INTO entries VALUES (?, ?)", enumerate(entries, after + 1))
+    elif not _holds(connection, after, entries):
+        raise Conflict(f"the log ends at position {tail}; these entries do not stand after {after}")
 
 
 def _holds(connection: sqlite3.Connection, after: int, entries: Sequence[bytes]) -> bool:

@@ -5,12 +5,14 @@ a read, a write and a pulse never wait for one another.
 """
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar, TypeVarTuple
 
+from semel.crossing import Worker
 from semel.errors import LogError, LogUnavailable
 from semel.log.limits import BATCH_ENTRIES_MAX, check_beginning, check_proposal
 from semel.log.protocol import Batch
@@ -19,7 +21,7 @@ from semel.log.sqlite.faults import faults_told
 from semel.log.sqlite.opening import check_writable, make_folder, refuse_foreign
 from semel.log.sqlite.pulses import Pulses
 from semel.log.sqlite.reader import Reader
-from semel.log.sqlite.watch import Version, Watch
+from semel.log.sqlite.watch import Watch
 
 _OWN_APPENDS_MAX = 64
 _OWN_BYTES_MAX = 64 * 1024
@@ -47,12 +49,11 @@ class SqliteLog:
         self._reader = reader
         self._watch = watch
         self._pulses = Pulses(path.with_name(f"{path.name}-pulses"))
-        self._writing = ThreadPoolExecutor(1, "semel-log-write")
-        self._reading = ThreadPoolExecutor(1, "semel-log-read")
-        self._pulsing = ThreadPoolExecutor(1, "semel-log-pulse")
-        self._own: dict[int, tuple[Sequence[bytes], Version]] = {}
-        """The entries of our last appends, by the position that they stand after, and the file's version with them."""
-        appender.witness = watch.version_now
+        self._writing = Worker("semel-log-write")
+        self._reading = Worker("semel-log-read")
+        self._pulsing = Worker("semel-log-pulse")
+        self._own: dict[int, Sequence[bytes]] = {}
+        """The entries of our last appends, by the position that they stand after."""
         self._closed = False
 
     @classmethod
@@ -88,53 +89,51 @@ class SqliteLog:
         """The folder beside the log where nodes keep their replicas; it may not exist yet."""
         return self._path.with_name(f"{self._path.name}.nodes")
 
-    async def append(self, after: int, entries: Sequence[bytes]) -> int:
-        """Commit `entries` after the position `after`; return the last position written, once it is on disk."""
+    def append(self, after: int, entries: Sequence[bytes]) -> asyncio.Future[int]:
+        """Begin to commit `entries` after the position `after`; gives the last position written, once it is on disk."""
         check_proposal(after, entries)
-        with self._watch.writing():
-            last, seen = await self._run(self._writing, self._append, after, entries)
-            self._remember(after, entries, seen)
+        self._watch.begin_writing()
+        appending = self._run(self._writing, self._appender.append, after, entries)
+        appending.add_done_callback(partial(self._appended, after, entries))
+        return appending
+
+    def _appended(self, after: int, entries: Sequence[bytes], appending: asyncio.Future[int]) -> None:
+        last = None if appending.cancelled() or appending.exception() else appending.result()
+        if last is not None:
+            self._remember(after, entries)
+        self._watch.end_writing(last)
         if self._appender.checkpoint_due and not self._closed:
             # After the answer, not before it: the caller need not wait for what it does not need.
-            self._writing.submit(self._appender.checkpoint)
-        return last
+            self._writing.run(self._appender.checkpoint)
 
     async def follow(self, after: int) -> AsyncGenerator[Batch, None]:
         """Yield every entry after the position `after`, in order, waiting for new ones for ever."""
-        seen: Version = None
+        read_all = False  # as far as can be known without looking
         while True:
             self._check_open()
             if (own := self._own.get(after)) is not None:
-                entries, seen = own
-                yield Batch(after + 1, entries)
-                after += len(entries)
-                continue
-            if seen is None:
-                seen = self._watch.version()  # before the read, so that no commit falls between the two
+                yield Batch(after + 1, own)
+                after += len(own)
+                read_all = True
+            elif read_all:
+                await self._watch.moved(after)
+                read_all = False
+            else:
                 try:
                     batch = await self._run(self._reading, self._reader.read, after)
                 except LogUnavailable:
-                    seen = None
                     await asyncio.sleep(_OUT_OF_REACH_PAUSE_S)
                     continue
                 if batch is not None:
-                    seen = None
-                    after = batch.last
                     yield batch
-                    continue
-                self._check_open()
-            await self._watch.changed(seen)
-            seen = None
+                    after = batch.last
+                read_all = batch is None
 
-    def _append(self, after: int, entries: Sequence[bytes]) -> tuple[int, Version]:
-        """Append, in the writing thread; return the last position, and the file's version if it is ours."""
-        return self._appender.append(after, entries), self._appender.seen
-
-    def _remember(self, after: int, entries: Sequence[bytes], seen: Version) -> None:
+    def _remember(self, after: int, entries: Sequence[bytes]) -> None:
         """Keep what was just committed for who follows; what stands in the log never changes."""
         if len(entries) > BATCH_ENTRIES_MAX or sum(map(len, entries)) > _OWN_BYTES_MAX:
             return
-        self._own[after] = list(entries), seen
+        self._own[after] = list(entries)
         if len(self._own) > _OWN_APPENDS_MAX:
             del self._own[next(iter(self._own))]
 
@@ -155,8 +154,11 @@ class SqliteLog:
     async def begin_after(self, first: bytes, after: int, entry: bytes) -> None:
         """Make an empty log go on with `entry` after the position `after`."""
         check_beginning(after)
-        with self._watch.writing():
+        self._watch.begin_writing()
+        try:
             await self._run(self._writing, self._appender.begin_after, first, after, entry)
+        finally:
+            self._watch.end_writing(None)
 
     async def pulse(self, node: str, beat: bytes) -> None:
         """Show `beat` as the newest sign of life of `node`; it may be lost."""
@@ -178,21 +180,31 @@ class SqliteLog:
         self._watch.close(self._closed_error())
         # All is asked for before anything is awaited: a cancelled close still closes. The writing connection goes
         # last, since only a connection that can write saves the write-ahead file when the last process leaves.
-        reading_closed = self._reading.submit(self._reader.close)
-        writing_closed = self._writing.submit(self._close_appender, reading_closed)
-        for thread in (self._reading, self._writing, self._pulsing):
-            thread.shutdown(wait=False)
-        await asyncio.wrap_future(writing_closed)
+        reader_closed = threading.Event()
+        self._reading.run(self._close_reader, reader_closed)
+        closing = self._writing.run(self._close_appender, reader_closed)
+        for worker in (self._reading, self._writing, self._pulsing):
+            worker.end()
+        await closing
 
-    def _close_appender(self, reading_closed: Future[None]) -> None:
-        reading_closed.result()
+    def _close_reader(self, closed: threading.Event) -> None:
+        try:
+            self._reader.close()
+        finally:
+            closed.set()
+
+    def _close_appender(self, reader_closed: threading.Event) -> None:
+        reader_closed.wait()
         self._appender.close()
 
-    async def _run(
-        self, thread: ThreadPoolExecutor, work: Callable[[*_Arguments], _Result], *arguments: *_Arguments
-    ) -> _Result:
-        self._check_open()
-        return await asyncio.get_running_loop().run_in_executor(thread, work, *arguments)
+    def _run(
+        self, worker: Worker, work: Callable[[*_Arguments], _Result], *arguments: *_Arguments
+    ) -> asyncio.Future[_Result]:
+        if not self._closed:
+            return worker.run(work, *arguments)
+        refused: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
+        refused.set_exception(self._closed_error())
+        return refused
 
     def _check_open(self) -> None:
         if self._closed:

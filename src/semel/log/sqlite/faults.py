@@ -24,10 +24,13 @@ def faults_told(path: Path) -> Iterator[None]:
     """Raise the errors met on the log file `path` as `LogError`s, told apart by whether they can heal."""
     try:
         yield
-    except sqlite3.Error as error:
-        raise _database_fault(error, path) from error
-    except OSError as error:
-        raise _file_fault(error, path) from error
+    except (sqlite3.Error, OSError) as error:
+        raise told(error, path) from error
+
+
+def told(error: sqlite3.Error | OSError, path: Path) -> LogError:
+    """Return an error met on the log file `path` as a `LogError`."""
+    return _database_fault(error, path) if isinstance(error, sqlite3.Error) else _file_fault(error, path)
 
 
 def primary_code(error: sqlite3.Error) -> int:

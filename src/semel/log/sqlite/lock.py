@@ -31,7 +31,15 @@ class FileLock:
 
     @contextmanager
     def held(self, patience_s: float) -> Iterator[None]:
-        """Hold the lock for the length of the block.
+        """Hold the lock for the length of the block; raises what `take` does."""
+        self.take(patience_s)
+        try:
+            yield
+        finally:
+            self.give_back()
+
+    def take(self, patience_s: float) -> None:
+        """Take the lock, which nobody of this process may hold.
 
         Raises:
             LogUnavailable: another process held it for longer than `patience_s`.
@@ -45,10 +53,10 @@ class FileLock:
                 raise LogUnavailable(f"{self._holder()} has held the log's lock {self._path} for over {patience_s:g} s")
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, _PAUSE_MAX_S)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def give_back(self) -> None:
+        """Let others take the lock."""
+        fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _taken(self) -> bool:
         try:

@@ -1,0 +1,135 @@
+"""Ways between threads: callbacks to an event loop, and work to a thread that blocks. Knows not what either does.
+
+Who waits is woken by a byte in a pipe, which is written with Python's lock let go. Were it woken by a lock, or by
+`call_soon_threadsafe`, it would find Python's lock held by who woke it, and sleep and wake twice more.
+"""
+
+import asyncio
+import logging
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar, TypeVarTuple
+
+_log = logging.getLogger("semel")
+
+_WAKE = b"\0"
+_WAKES_MAX = 64  # read at a time; threads that call at the same moment may each send one
+
+_Result = TypeVar("_Result")
+_Arguments = TypeVarTuple("_Arguments")
+
+
+class Crossing:
+    """Takes callbacks to a loop from other threads; however many there are at a time, they wake it once."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = weakref.ref(loop)  # which holds this one for as long as it is open
+        self._waiting: deque[Callable[[], object]] = deque()
+        self._called = False
+        self._open = threading.Lock()
+        """Held while a byte is written: once the pipe is closed, its number may be that of any other file."""
+        self._ear, self._bell = os.pipe()
+        os.set_blocking(self._ear, False)
+        loop.add_reader(self._ear, self._empty)
+        self._closing = weakref.finalize(self, _close, self._ear, self._bell)
+        self._closing.atexit = False
+
+    def call(self, callback: Callable[[], object]) -> None:
+        """Have the loop call `callback` soon; raises RuntimeError if the loop is closed."""
+        loop = self._loop()
+        if loop is None or loop.is_closed():
+            raise RuntimeError("the loop is closed")
+        self._waiting.append(callback)
+        if not self._called:  # else what empties the queue has not begun yet, and will see this one
+            self._called = True
+            with self._open:
+                if self._closing.alive:
+                    os.write(self._bell, _WAKE)
+
+    def close(self) -> None:
+        """Give back the pipe of a loop that is closed."""
+        with self._open:
+            self._closing()
+
+    def _empty(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._ear, _WAKES_MAX)
+        self._called = False
+        while self._waiting:
+            try:
+                self._waiting.popleft()()
+            except Exception:
+                _log.exception("a callback from another thread failed")
+
+
+_crossings: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Crossing] = weakref.WeakKeyDictionary()
+
+
+def way_to(loop: asyncio.AbstractEventLoop) -> Crossing:
+    """Return the one way to a loop; asked for in its own thread, or before it runs."""
+    crossing = _crossings.get(loop)
+    if crossing is None:
+        crossing = _crossings[loop] = Crossing(loop)
+    return crossing
+
+
+class Worker:
+    """A daemon thread that does what it is given, one after the other, until `end`."""
+
+    def __init__(self, name: str) -> None:
+        self._orders: deque[Callable[[], None] | None] = deque()
+        self._ear, self._bell = os.pipe()
+        threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    def run(self, work: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> "asyncio.Future[_Result]":
+        """Return what `work` gives, in the running loop; it is done even if nobody waits for it any more."""
+        loop = asyncio.get_running_loop()
+        back = way_to(loop)
+        result: asyncio.Future[_Result] = loop.create_future()
+
+        def order() -> None:
+            try:
+                value = work(*arguments)
+            except BaseException as error:  # whatever it is, who waits is to know
+                back.call(_unless_done(result, result.set_exception, error))
+            else:
+                back.call(_unless_done(result, result.set_result, value))
+
+        self._give(order)
+        return result
+
+    def end(self) -> None:
+        """Let the thread end once it has done what it was given; it can be given nothing more."""
+        self._give(None)
+
+    def _give(self, order: Callable[[], None] | None) -> None:
+        self._orders.append(order)
+        os.write(self._bell, _WAKE)
+
+    def _work(self) -> None:
+        while os.read(self._ear, 1):
+            order = self._orders.popleft()
+            if order is None:
+                break
+            with suppress(RuntimeError):  # the loop is closed
+                order()
+            del order  # it holds what it was given
+        _close(self._ear, self._bell)
+
+
+_Value = TypeVar("_Value")
+
+
+def _unless_done(
+    result: "asyncio.Future[_Result]", settle: Callable[[_Value], None], value: _Value
+) -> Callable[[], None]:
+    return lambda: None if result.done() else settle(value)
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
