@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -29,6 +29,7 @@ from semel.gateway.doors.sessions import Sessions
 from semel.gateway.doors.snapshots import fetch_snapshot, snapshot_route
 from semel.gateway.doors.stdio import Wire, serve_stdio
 from semel.gateway.doors.tasks import Tasks
+from semel.gateway.loopthread import LoopThread
 from semel.gateway.upstreams.target import Target, load_target, split_target
 from semel.gateway.upstreams.toolbox import McpToolbox
 from semel.log.engines import hosts_of, open_log
@@ -86,6 +87,7 @@ class Node:
         require_key: refuse an MCP client's call of a once tool that brings no key, instead of making one for it.
         limits: what the node takes on and how long it waits.
         drain_s: how long running tools may take to end when the node is told to go.
+        tools_loop: makes the event loop of the thread that the tools run in.
 
     `start` it, give it calls, `stop` it; or use it as an async context manager.
     """
@@ -104,6 +106,7 @@ class Node:
         require_key: bool = False,
         limits: Limits | None = None,
         drain_s: float = DRAIN_S,
+        tools_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
     ) -> None:
         named = isinstance(target, str | Path)
         if log is None and not named:
@@ -124,6 +127,7 @@ class Node:
         self._require_key = require_key
         self._keys = (*KEYS_OF_CLIENTS, *keys)
         self._limits = limits or Limits()
+        self._tools_loop = tools_loop
         self._door: Facade | None = None
         self._announcer = Announcer()
         self._parts = AsyncExitStack()
@@ -260,7 +264,7 @@ class Node:
 
     def _make_toolbox(self) -> McpToolbox:
         """Return what runs the tools."""
-        return McpToolbox(_target(self._target), self._limits)
+        return McpToolbox(_target(self._target), self._limits, LoopThread("semel-tools", self._tools_loop))
 
     def _shown(self, app: Any) -> Any:
         """Return what of the node's HTTP app is shown to others: all of it."""

@@ -158,6 +158,8 @@ class _WithoutForeignTracebacks(logging.Formatter):
 
 
 async def _serve(options: Options, target: "Target", wire: "Wire | None") -> None:
+    import uvloop
+
     from semel.serving import Node
 
     signals = Signals()
@@ -174,6 +176,7 @@ async def _serve(options: Options, target: "Target", wire: "Wire | None") -> Non
                 keys=options.keys,
                 require_key=options.require_key,
                 drain_s=options.drain_s,
+                tools_loop=uvloop.new_event_loop,
             )
             await _live(node, options, signals, wire)
         except UsageError:
