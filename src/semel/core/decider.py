@@ -236,6 +236,7 @@ class Decider:
         self._new_reign(now)
 
     def _go_live(self, now: Now) -> None:
+        self._standing.look()
         if self.live:
             self._requests.settle_known()
             self._new_reign(now)

@@ -17,11 +17,12 @@ class Standing:
     draining: bool = False
     live_at: int | None = None
     """The tail that the node found at its start; None before it has looked."""
+    live: bool = False
+    """True once the node has read to that tail, as `look` has seen."""
 
-    @property
-    def live(self) -> bool:
-        """True once the node has read to the tail that it found at its start."""
-        return self.live_at is not None and self.ledger.position >= self.live_at
+    def look(self) -> None:
+        """Note that the node is live, if it is."""
+        self.live = self.live_at is not None and self.ledger.position >= self.live_at
 
     @property
     def leads(self) -> bool:

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import uvloop
+
 from semel.serving import Node
 
 TOOLS = Path(__file__).with_name("semel_tools.py")
@@ -36,4 +38,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
