@@ -8,7 +8,7 @@ One process writes it; audit queries read it through connections of their own.
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from semel.core.entry import Outcome
 from semel.core.ledger import Totals
 from semel.disk import sync
 from semel.errors import ReplicaError
+from semel.rows import Insert
 
 APPLICATION_ID = 0x53454D52
 """`SEMR` in the file's header tells a replica from any other SQLite file."""
@@ -59,20 +60,31 @@ COLUMNS = (
     "duration_ms, reason, forgotten, reconciled"
 )
 
-_KEEP = f"""
-INSERT INTO calls ({COLUMNS}) VALUES ({", ".join("?" * 28)})
+_KEEP = Insert(
+    f"calls ({COLUMNS})",
+    values=28,
+    ending="""
 ON CONFLICT (execution_id) DO UPDATE SET intents = excluded.intents, position = excluded.position,
     term = excluded.term, attempt = excluded.attempt, executor = excluded.executor,
     incarnation = excluded.incarnation, outcome = excluded.outcome, clock_ms = excluded.clock_ms,
     result = excluded.result, duration_ms = excluded.duration_ms, reason = excluded.reason,
     reconciled = excluded.reconciled
-"""
+""",
+)
 
 _FIND = f"SELECT {COLUMNS} FROM calls WHERE caller = ? AND key = ? AND round = ?"
 
 UNWRITTEN_MAX = 1024
 UNWRITTEN_BYTES_MAX = 4 * 2**20
 """So many records, and bytes of payloads, may be in memory alone before they must be committed."""
+
+_LOOK_UP = {
+    number: " UNION ALL ".join(
+        f"SELECT {each} FROM calls WHERE caller = ? AND key = ? AND round = ?" for each in range(number)
+    )
+    for number in (4, 16, 64)
+}
+"""Tells which of so many calls are there, by their number; one statement for all of them, as in `rows.py`."""
 
 _ABSENT_MAX = 4096
 """So many calls that are not there are remembered as such."""
@@ -194,7 +206,7 @@ class Replica:
         return len(self._unwritten) >= UNWRITTEN_MAX or self._unwritten_bytes >= UNWRITTEN_BYTES_MAX
 
     def _write(self) -> None:
-        self._connection.executemany(_KEEP, map(_row_of, self._unwritten.values()))
+        _KEEP.write(self._connection, map(_row_of, self._unwritten.values()))
         self._unwritten.clear()
         self._unwritten_bytes = 0
 
@@ -240,10 +252,28 @@ class Replica:
             row = self._connection.execute(_FIND, (call.caller, call.key, call.round)).fetchone()
         if row:
             return record_of(row)
-        if len(self._absent) >= _ABSENT_MAX:
-            self._absent.clear()
-        self._absent.add(call)
+        self._note_absent([call])
         return None
+
+    def look_up(self, calls: Iterable[CallId]) -> None:
+        """Look for several calls together, so that `find` need not ask the file for each that is new."""
+        asked = list({call for call in calls if call not in self._unwritten and call not in self._absent})
+        most = max(_LOOK_UP)
+        for start in range(0, len(asked), most):
+            some = asked[start : start + most]
+            number = next(number for number in _LOOK_UP if number >= len(some))
+            padded = some + some[-1:] * (number - len(some))
+            with self._guard:
+                rows = self._connection.execute(
+                    _LOOK_UP[number], [part for call in padded for part in (call.caller, call.key, call.round)]
+                ).fetchall()
+            there = {padded[each] for (each,) in rows}
+            self._note_absent([call for call in some if call not in there])
+
+    def _note_absent(self, calls: Sequence[CallId]) -> None:
+        if len(self._absent) + len(calls) > _ABSENT_MAX:
+            self._absent.clear()
+        self._absent.update(calls)
 
     def keep(self, record: Record) -> None:
         """Remember a record in place of an earlier one of the same call."""

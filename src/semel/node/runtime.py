@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ import msgspec
 from semel.core.call import Call, CallId, Effect, NodeId, Record, Spec, Status
 from semel.core.codec import decode_entry
 from semel.core.decider import Decider, Identity
+from semel.core.entry import Intent, Read
 from semel.core.ledger import Ledger
 from semel.core.limits import Limits
 from semel.core.message import (
@@ -135,6 +136,8 @@ class Runtime:
         self._watches = Watches()
         replica.kept = self.asides.questioned = self._watches.touch
         self._tasks = Tasks(self._fail)
+        self._arrived: list[tuple[CallId, Submitted | Received]] = []
+        """What is asked for in this turn of the loop, of which call, and was not taken yet."""
         self._performing = Performing(
             log, toolbox, self.asides, self.peers, self._desk, self._troubles, self._tasks, self._step, self._written
         )
@@ -185,6 +188,7 @@ class Runtime:
 
     def retreat(self) -> None:
         """Take no new calls from now on, and resign; what runs goes on, and `drain` waits for it."""
+        self._take_arrived()
         self._step(Drained())
 
     async def drain(self, patience_s: float) -> None:
@@ -260,13 +264,16 @@ class Runtime:
             raise self.failed.result()
         heard = contextlib.nullcontext() if party is None else self.asides.waiting(call.id, party)
         with self._desk.ticket(call) as (ticket, answer), heard:
-            self._step(Submitted(ticket, call, self._spec(call, arguments), keyed=key is not None and not made))
+            asked = Submitted(ticket, call, self._spec(call, arguments), keyed=key is not None and not made)
+            self._arrive(call.id, asked)
             if self._parting is not None:
+                self._take_arrived()
                 self._desk.refuse(ticket, self._parting)  # unless it was answered at once
             try:
                 return await answer
             finally:
                 if answer.cancelled():
+                    self._take_arrived()
                     self._step(Abandoned(ticket))
 
     async def ask(self, method: str, params: Mapping[str, Any], party: Party) -> dict[str, Any]:
@@ -356,10 +363,11 @@ class Runtime:
 
     def received(self, sender: NodeId, message: Forward | Refuse) -> None:
         """Take a peer's message."""
-        spec = None
         if isinstance(message, Forward):
             spec = self._spec(message.call, msgspec.json.decode(message.call.arguments))
-        self._step(Received(sender, message, spec))
+            self._arrive(message.call.id, Received(sender, message, spec))
+        else:
+            self._step(Received(sender, message))
 
     def overheard(self, sender: NodeId, message: AsideMessage) -> None:
         """Take what a peer says beside the log."""
@@ -382,6 +390,28 @@ class Runtime:
         self._step(PeerFound(node))
 
     # The loop.
+
+    def _arrive(self, call: CallId, given: Submitted | Received) -> None:
+        """Take what is asked of a call: at once if nothing else is to do, else with all that comes in this turn."""
+        if not self._arrived:
+            if not self._decider.ledger.open:
+                self._step(given)
+                return
+            asyncio.get_running_loop().call_soon(self._take_arrived)
+        self._arrived.append((call, given))
+
+    def _take_arrived(self) -> None:
+        arrived, self._arrived = self._arrived, []
+        self._look_up(call for call, _ in arrived)
+        for _, given in arrived:
+            self._step(given)
+
+    def _look_up(self, calls: Iterable[CallId]) -> None:
+        """Let the replica look for calls together that are about to be asked for one by one."""
+        try:
+            self._replica.look_up(calls)
+        except SemelError as error:
+            self._fail(error)
 
     def _step(self, given: Input) -> None:
         """Give the decider one input and perform its effects."""
@@ -454,6 +484,7 @@ class Runtime:
                 first = batch.first + known
                 entries = tuple(decode_entry(position, data) for position, data in enumerate(news, first))
                 self._written(news[-1])
+                self._look_up(entry.call.id for entry in entries if isinstance(entry, Intent | Read))
                 self._step(Committed(first, entries))
                 await asyncio.sleep(0)  # a long replay lets others have their turn
 

@@ -17,10 +17,13 @@ from semel.errors import Conflict, LogDamaged, LogError, LogUnavailable
 from semel.log.sqlite.faults import faults_told, told
 from semel.log.sqlite.lock import FileLock
 from semel.log.sqlite.opening import PATIENCE_S, connect_to_write, first_position, last_position
+from semel.rows import Insert
 
 _CHECKPOINT_BYTES = 4 * 1024 * 1024  # what is appended between checkpoints; SQLite's own habit is 1000 pages of 4 KiB
 _COMMIT_BYTES = 2 * 4096  # what a commit writes besides its entries, about: the pages that others share
 _TRIM_ENTRIES_MAX = 1000  # forgotten by one transaction, so that appends get their turn between
+
+_INSERT = Insert("entries", values=2)
 
 _Result = TypeVar("_Result")
 
@@ -73,7 +76,7 @@ class Appender:
         def begin(connection: sqlite3.Connection) -> None:
             if tail := last_position(connection):
                 raise Conflict(f"{self._path} is not empty: it ends at position {tail}")
-            connection.executemany("INSERT INTO entries VALUES (?, ?)", ((1, first), (after + 1, entry)))
+            _INSERT.write(connection, ((1, first), (after + 1, entry)))
             connection.execute("UPDATE meta SET value = ? WHERE name = 'first'", (after + 1,))
 
         self._transact(begin)
@@ -131,7 +134,7 @@ def _insert(after: int, entries: Sequence[bytes], connection: sqlite3.Connection
     """Write entries after a position, unless they stand there already."""
     tail = last_position(connection)
     if tail == after:
-        connection.executemany("INSERT INTO entries VALUES (?, ?)", enumerate(entries, after + 1))
+        _INSERT.write(connection, enumerate(entries, after + 1))
     elif not _holds(connection, after, entries):
         raise Conflict(f"the log ends at position {tail}; these entries do not stand after {after}")
 
