@@ -1,7 +1,7 @@
 """Writes many rows to an SQLite table by few statements; it knows no table.
 
-For each statement, and so for each row of an `executemany`, SQLite lets go of Python's lock. Where other threads wait for
-that, they take it, and a batch of rows costs its writer as many waits.
+For each statement, and so for each row of an `executemany`, SQLite lets go of Python's lock. Other threads that wait
+for it take it then, and a batch of rows costs its writer as many waits.
 """
 
 import sqlite3

@@ -260,16 +260,22 @@ def _plainly_canonical(given: list[Any]) -> bytes | None:
     return canonical if canonical.isascii() else None
 
 
+_ALWAYS_PLAIN = frozenset({str, bool, type(None)})
+
+
 def is_plain_json(value: Any) -> bool:
     """Return whether a value has one spelling in JSON, but for the order of names: it has no floats and no big ints."""
     kind = type(value)
-    if kind is str or kind is bool or value is None:
+    if kind in _ALWAYS_PLAIN:
         return True
     if kind is int:
         return bool(-JSON_INTEGER_MAX <= value <= JSON_INTEGER_MAX)
     if kind is dict:
-        return all(type(name) is str and is_plain_json(inner) for name, inner in value.items())
-    return kind is list and all(is_plain_json(inner) for inner in value)
+        return all(
+            type(name) is str and (type(inner) in _ALWAYS_PLAIN or is_plain_json(inner))
+            for name, inner in value.items()
+        )
+    return kind is list and all(type(inner) in _ALWAYS_PLAIN or is_plain_json(inner) for inner in value)
 
 
 def _exact(value: Any) -> Any:
