@@ -100,6 +100,42 @@ def test_wherever_it_commits_it_finds_what_it_keeps_and_its_file_has_what_was_co
     replica.close()
 
 
+@pytest.mark.parametrize("number", [0, 1, 2, 4, 5, 16, 17, 64, 65, 300])
+def test_calls_that_are_looked_up_together_are_found_as_one_by_one_and_new_ones_without_a_query(
+    path: Path, number: int
+) -> None:
+    replica = Replica(path)
+    ledger = fold(Ledger(replica))
+    replica.commit(ledger.totals, "e")
+    ledger.apply(len(HISTORY) + 1, intent("k5"))  # in memory alone
+    known = [CallId("shop", f"k{each}") for each in range(2, 6)]
+    others = [CallId("another", "k4"), CallId("shop", "k2", 2), CallId("shop", "k2 "), CallId("shop", "%")]
+    others += [CallId("shop", f"new {each}") for each in range(number)]
+    replica.look_up(iter([*others[:number], *known, *others[number:], *known]))
+    queries: list[str] = []
+    replica._connection.set_trace_callback(queries.append)
+    assert [replica.find(call) for call in others] == [None] * len(others)
+    assert queries == []
+    replica._connection.set_trace_callback(None)
+    assert [found.id for call in known if (found := replica.find(call))] == known
+    replica.close()
+
+
+def test_a_call_that_was_looked_up_in_vain_is_found_once_it_is_kept_or_comes_with_a_snapshot(path: Path) -> None:
+    replica, other = Replica(path), Replica(path.with_name("other.db"))
+    replica.look_up([CallId("shop", f"k{each}") for each in range(5)])
+    there = fold(Ledger(other))
+    other.commit(there.totals, "e")
+    other.close()
+    ledger = Ledger(replica)
+    for position, entry in enumerate(HISTORY[:3], 1):
+        ledger.apply(position, entry)
+    assert replica.find(CallId("shop", "k1")) is not None
+    replica.install(path.with_name("other.db"))
+    assert replica.find(CallId("shop", "k4")) is not None
+    replica.close()
+
+
 def test_it_says_when_it_keeps_so_much_that_it_must_be_committed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replica_module, "UNWRITTEN_MAX", 2)
     replica = Replica(path)

@@ -32,6 +32,7 @@ from semel.errors import (
     LogUnavailable,
     NoLeader,
     ReplicaError,
+    SemelError,
     TooLarge,
     Unconfirmed,
     Undecided,
@@ -406,6 +407,62 @@ async def test_a_client_that_goes_away_changes_nothing_and_its_retry_gets_the_ou
         assert reply.record.status is Status.OK
         assert reply.replayed
         assert len(tools.attempts) == 1
+
+
+async def test_requests_that_arrive_together_while_others_run_are_each_answered_once(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        tools = Tools()
+        tools.gate.clear()
+        n1 = await c.start("n1", tools)
+        n2 = await c.start("n2", Tools())
+        first = asyncio.create_task(n1.call("work", {}, key="first", caller="shop"))
+        await until(lambda: tools.attempts, "the tool runs")
+        keys = [f"k{number}" for number in range(40)] * 2
+        asked = [node.call("work", {}, key=key, caller="shop") for key in keys for node in (n1, n2)]
+        asking = asyncio.gather(*asked)
+        await until(lambda: len(tools.attempts) == 41, "all of them run")
+        tools.gate.set()
+        replies = await asking
+        assert {reply.record.status for reply in (await first, *replies)} == {Status.OK}
+        assert sorted(attempt.call.id.key for attempt in tools.attempts) == sorted({"first", *keys})
+        assert sum(not reply.replayed for reply in replies) == 40
+
+
+async def test_a_request_that_is_given_up_in_the_turn_in_which_it_came_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        tools = Tools()
+        tools.gate.clear()
+        node = await c.start("n1", tools)
+        first = asyncio.create_task(node.call("work", {}, key="first", caller="shop"))
+        await until(lambda: tools.attempts, "the tool runs")
+        given_up = asyncio.create_task(node.call("work", {}, key="k", caller="shop"))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        assert node.status()["waiting_here"] == 1
+        tools.gate.set()
+        assert (await node.call("work", {}, key="k", caller="shop")).record.status is Status.OK
+        assert (await first).record.status is Status.OK
+        assert sorted(attempt.call.id.key for attempt in tools.attempts) == ["first", "k"]
+
+
+async def test_a_request_that_comes_in_the_turn_in_which_the_node_retreats_is_answered_or_refused(
+    tmp_path: Path,
+) -> None:
+    async with cluster(tmp_path) as c:
+        tools = Tools()
+        tools.gate.clear()
+        node = await c.start("n1", tools)
+        first = asyncio.create_task(node.call("work", {}, key="first", caller="shop"))
+        await until(lambda: tools.attempts, "the tool runs")
+        late = asyncio.create_task(node.call("work", {}, key="late", caller="shop"))
+        await asyncio.sleep(0)
+        node.retreat()
+        tools.gate.set()
+        await node.drain(10)
+        assert (await first).record.status is Status.OK
+        ended = (await asyncio.gather(late, return_exceptions=True))[0]
+        assert isinstance(ended, SemelError) or ended.record.status is Status.OK
 
 
 async def test_a_crash_between_intent_and_outcome_puts_a_once_call_in_doubt(tmp_path: Path) -> None:
