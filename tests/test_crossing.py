@@ -84,6 +84,18 @@ def test_a_loop_that_is_gone_leaves_no_file_open() -> None:
     assert _open_files() == before
 
 
+def test_what_came_too_late_for_a_loop_does_not_keep_it() -> None:
+    gc.collect()
+    before = _open_files()
+    loop = asyncio.new_event_loop()
+    late = loop.create_future()
+    way_to(loop).call(partial(late.set_result, None))
+    loop.close()
+    del loop, late
+    gc.collect()
+    assert _open_files() == before
+
+
 def test_a_forked_child_that_goes_on_with_its_copy_of_the_loop_takes_no_wake_up_of_its_parent() -> None:
     """As one does that a tool forks and that ends by an exception: it passes through all that its parent awaits."""
 

@@ -68,14 +68,17 @@ class Crossing:
                 _log.exception("a callback from another thread failed")
 
 
-_crossings: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Crossing] = weakref.WeakKeyDictionary()
+_crossings: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Crossing]] = weakref.WeakKeyDictionary()
+"""Held weakly: a callback that came too late for its loop leads to that, which would never be gone."""
 
 
 def way_to(loop: asyncio.AbstractEventLoop) -> Crossing:
     """Return the one way to a loop; asked for in its own thread, or before it runs."""
-    crossing = _crossings.get(loop)
+    known = _crossings.get(loop)
+    crossing = known() if known is not None else None
     if crossing is None:
-        crossing = _crossings[loop] = Crossing(loop)
+        crossing = Crossing(loop)
+        _crossings[loop] = weakref.ref(crossing)
     return crossing
 
 
