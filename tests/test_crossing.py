@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from semel.crossing import Worker, way_to
 
@@ -79,6 +82,39 @@ def test_a_loop_that_is_gone_leaves_no_file_open() -> None:
     asyncio.run(_cross())
     gc.collect()
     assert _open_files() == before
+
+
+def test_what_came_too_late_for_a_loop_does_not_keep_it() -> None:
+    gc.collect()
+    before = _open_files()
+    loop = asyncio.new_event_loop()
+    late = loop.create_future()
+    way_to(loop).call(partial(late.set_result, None))
+    loop.close()
+    del loop, late
+    gc.collect()
+    assert _open_files() == before
+
+
+def test_a_forked_child_that_goes_on_with_its_copy_of_the_loop_takes_no_wake_up_of_its_parent() -> None:
+    """As one does that a tool forks and that ends by an exception: it passes through all that its parent awaits."""
+
+    async def fork() -> None:
+        worker = Worker("test-worker")
+        assert await worker.run(int, "1") == 1
+        if (child := os.fork()) == 0:
+            threading.Timer(WAIT_S, os._exit, (1,)).start()
+            sys.exit()
+        os.waitpid(child, 0)  # noqa: ASYNC222  # it runs for a moment
+        assert await asyncio.wait_for(worker.run(int, "2"), WAIT_S) == 2
+        worker.end()
+
+    parent = os.getpid()
+    try:
+        uvloop.run(fork())
+    finally:
+        if os.getpid() != parent:
+            os._exit(0)
 
 
 async def _cross() -> None:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar, TypeVarTuple
 
+from semel.forks import closes, keep_from_children
+
 _log = logging.getLogger("semel")
 
 _WAKE = b"\0"
@@ -32,7 +34,7 @@ class Crossing:
         self._called = False
         self._open = threading.Lock()
         """Held while a byte is written: once the pipe is closed, its number may be that of any other file."""
-        self._ear, self._bell = os.pipe()
+        self._ear, self._bell = _pipe()
         os.set_blocking(self._ear, False)
         loop.add_reader(self._ear, self._empty)
         self._closing = weakref.finalize(self, _close, self._ear, self._bell)
@@ -66,14 +68,17 @@ class Crossing:
                 _log.exception("a callback from another thread failed")
 
 
-_crossings: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Crossing] = weakref.WeakKeyDictionary()
+_crossings: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Crossing]] = weakref.WeakKeyDictionary()
+"""Held weakly: a callback that came too late for its loop leads to that, which would never be gone."""
 
 
 def way_to(loop: asyncio.AbstractEventLoop) -> Crossing:
     """Return the one way to a loop; asked for in its own thread, or before it runs."""
-    crossing = _crossings.get(loop)
+    known = _crossings.get(loop)
+    crossing = known() if known is not None else None
     if crossing is None:
-        crossing = _crossings[loop] = Crossing(loop)
+        crossing = Crossing(loop)
+        _crossings[loop] = weakref.ref(crossing)
     return crossing
 
 
@@ -82,7 +87,7 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         self._orders: deque[Callable[[], None] | None] = deque()
-        self._ear, self._bell = os.pipe()
+        self._ear, self._bell = _pipe()
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def run(self, work: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> "asyncio.Future[_Result]":
@@ -130,6 +135,15 @@ def _unless_done(
     return lambda: None if result.done() else settle(value)
 
 
+def _pipe() -> tuple[int, int]:
+    """Return both ends of a pipe that a forked child has no part in: it would take the bytes that wake its parent."""
+    ends = os.pipe()
+    for end in ends:
+        keep_from_children(end)
+    return ends
+
+
 def _close(*descriptors: int) -> None:
     for descriptor in descriptors:
+        closes(descriptor)
         os.close(descriptor)

@@ -1,7 +1,8 @@
-"""Keeps locks and ports out of the children that a tool forks: in such a child they would outlive a killed node.
+"""Keeps locks, ports and pipes out of the children that a tool forks: they would outlive a killed node, or rob it.
 
 A fork without exec (the habit of `multiprocessing` on Linux) shares every open file. The kernel gives a lock back, and
-frees a port, only when the last process that has them is gone. Knows descriptors, and not what they are for.
+frees a port, only when the last process that has them is gone; and a byte that wakes a thread is read by whoever comes
+first. Knows descriptors, and not what they are for.
 """
 
 import os

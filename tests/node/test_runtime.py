@@ -633,6 +633,34 @@ async def test_a_log_that_is_out_of_reach_is_said_and_the_append_is_proposed_aga
         await until(lambda: node.readiness() is None, "the trouble is over")
 
 
+class LogOfFutures(MemoryLog):
+    """A log whose next append, once it is `held`, ends when the test says so."""
+
+    held: asyncio.Future[int] | None = None
+    appends = 0
+
+    def append(self, after: int, entries: Sequence[bytes]) -> Any:
+        self.appends += 1
+        return super().append(after, entries) if self.held is None else self.held
+
+
+async def test_an_append_that_fails_as_its_node_is_stopped_is_not_proposed_again(tmp_path: Path) -> None:
+    log = LogOfFutures()
+    async with cluster(tmp_path, log) as c:
+        node = await c.start("n1")
+        await until(lambda: node.readiness() is None, "n1 leads")
+        log.held = asyncio.get_running_loop().create_future()
+        asking = asyncio.create_task(node.call("work", {}, key="k", caller="shop"))
+        before = log.appends
+        await until(lambda: log.appends > before, "it is to begin")
+        tasks = asyncio.all_tasks()
+        log.held.set_exception(LogUnavailable("no quorum"))
+        await c.nodes.pop("n1").stop()
+        assert asyncio.all_tasks() <= tasks
+        assert log.appends == before + 1
+        asking.cancel()
+
+
 async def test_a_call_that_could_not_be_logged_in_time_is_told_why(tmp_path: Path) -> None:
     log = Unwritable()
     async with cluster(tmp_path, log) as c:

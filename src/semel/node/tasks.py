@@ -37,21 +37,21 @@ class Tasks:
 
     async def end(self) -> None:
         """End all of them, and follow up none."""
-        for future in self._futures:
-            future.cancel()
-        tasks, self._tasks = self._tasks, set()
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        going = [*self._tasks, *self._futures]
+        self._tasks, self._futures = set(), set()
+        for each in going:
+            each.cancel()
+        if going:
+            await asyncio.gather(*going, return_exceptions=True)  # which takes note of every error, too
 
     def _reap(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._tell(None if task.cancelled() else task.exception())
 
     def _follow_up(self, ended: Callable[["asyncio.Future[_Result]"], None], future: "asyncio.Future[_Result]") -> None:
+        wanted = future in self._futures  # else it came to its end, and all was ended before this was called
         self._futures.discard(future)
-        if future.cancelled():
+        if future.cancelled() or not wanted:
             return
         try:
             ended(future)
