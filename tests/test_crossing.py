@@ -65,7 +65,6 @@ async def test_a_loop_has_one_way_to_it() -> None:
 
 
 def test_a_loop_that_is_closed_says_so_and_leaves_no_file_open() -> None:
-    gc.collect()
     before = _open_files()
     loop = asyncio.new_event_loop()
     way = way_to(loop)
@@ -77,22 +76,18 @@ def test_a_loop_that_is_closed_says_so_and_leaves_no_file_open() -> None:
 
 
 def test_a_loop_that_is_gone_leaves_no_file_open() -> None:
-    gc.collect()
     before = _open_files()
     asyncio.run(_cross())
-    gc.collect()
     assert _open_files() == before
 
 
 def test_what_came_too_late_for_a_loop_does_not_keep_it() -> None:
-    gc.collect()
     before = _open_files()
     loop = asyncio.new_event_loop()
     late = loop.create_future()
     way_to(loop).call(partial(late.set_result, None))
     loop.close()
     del loop, late
-    gc.collect()
     assert _open_files() == before
 
 
@@ -170,8 +165,8 @@ async def test_an_ended_worker_does_what_it_was_given_and_leaves_neither_thread_
     way_to(asyncio.get_running_loop())
     before, threads = _open_files(), set(threading.enumerate())
     worker = Worker("test-worker")
-    (thread,) = set(threading.enumerate()) - threads
     last = worker.run(time.sleep, 0.01)
+    (thread,) = set(threading.enumerate()) - threads
     worker.end()
     async with asyncio.timeout(WAIT_S):
         await last
@@ -180,7 +175,21 @@ async def test_an_ended_worker_does_what_it_was_given_and_leaves_neither_thread_
     assert _open_files() == before
 
 
+async def test_a_worker_that_is_forgotten_leaves_neither_thread_nor_file() -> None:
+    way_to(asyncio.get_running_loop())
+    before, threads = _open_files(), set(threading.enumerate())
+    worker, idle = Worker("test-worker"), Worker("another")
+    async with asyncio.timeout(WAIT_S):
+        assert await worker.run(int, "7") == 7
+    (thread,) = set(threading.enumerate()) - threads
+    del worker, idle
+    thread.join(WAIT_S)
+    assert not thread.is_alive()
+    assert _open_files() == before
+
+
 def _open_files() -> int:
-    """Return how many files this process has open, where the system tells."""
+    """Return how many files this process has open, where the system tells, but for those of what nobody has."""
+    gc.collect()
     files = Path("/proc/self/fd")
     return len(list(files.iterdir())) if files.is_dir() else 0

@@ -83,12 +83,14 @@ def way_to(loop: asyncio.AbstractEventLoop) -> Crossing:
 
 
 class Worker:
-    """A daemon thread that does what it is given, one after the other, until `end`."""
+    """A daemon thread that does what it is given, one after the other, from the first `run` until `end`."""
 
     def __init__(self, name: str) -> None:
+        self._name = name
         self._orders: deque[Callable[[], None] | None] = deque()
-        self._ear, self._bell = _pipe()
-        threading.Thread(target=self._work, name=name, daemon=True).start()
+        self._bell = -1
+        self._ending: weakref.finalize[..., Worker] | None = None
+        """Ends the thread, which is done for a worker that is forgotten, too; None before it has begun."""
 
     def run(self, work: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> "asyncio.Future[_Result]":
         """Return what `work` gives, in the running loop; it is done even if nobody waits for it any more."""
@@ -104,26 +106,44 @@ class Worker:
             else:
                 back.call(_unless_done(result, result.set_result, value))
 
-        self._give(order)
+        if self._ending is None:
+            self._begin()
+        self._orders.append(order)
+        os.write(self._bell, _WAKE)
         return result
 
     def end(self) -> None:
         """Let the thread end once it has done what it was given; it can be given nothing more."""
-        self._give(None)
+        if self._ending is not None:
+            self._ending()
 
-    def _give(self, order: Callable[[], None] | None) -> None:
-        self._orders.append(order)
-        os.write(self._bell, _WAKE)
+    def _begin(self) -> None:
+        ear, self._bell = _pipe()
+        thread = threading.Thread(target=_work, args=(self._orders, ear, self._bell), name=self._name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            _close(ear, self._bell)
+            raise
+        self._ending = weakref.finalize(self, _end, self._orders, self._bell)
+        self._ending.atexit = False
 
-    def _work(self) -> None:
-        while os.read(self._ear, 1):
-            order = self._orders.popleft()
-            if order is None:
-                break
-            with suppress(RuntimeError):  # the loop is closed
-                order()
-            del order  # it holds what it was given
-        _close(self._ear, self._bell)
+
+def _work(orders: deque[Callable[[], None] | None], ear: int, bell: int) -> None:
+    """Do what is ordered; None is the last order."""
+    while os.read(ear, 1):
+        order = orders.popleft()
+        if order is None:
+            break
+        with suppress(RuntimeError):  # the loop is closed
+            order()
+        del order  # it holds what it was given
+    _close(ear, bell)
+
+
+def _end(orders: deque[Callable[[], None] | None], bell: int) -> None:
+    orders.append(None)
+    os.write(bell, _WAKE)
 
 
 _Value = TypeVar("_Value")

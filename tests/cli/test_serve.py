@@ -40,7 +40,24 @@ def wait_for(file: str) -> str:
     return "waited"
 '''
 
+LOOP = '''
+import asyncio, semel
+
+@semel.tool(effect="read")
+async def loop() -> str:
+    """Return whose loop this runs on."""
+    return type(asyncio.get_running_loop()).__module__.partition(".")[0]
+'''
+
 Script = Callable[[str], str]
+
+
+@pytest.mark.parametrize(("options", "loop"), [((), "uvloop"), (("--loop", "asyncio"), "asyncio")])
+def test_tools_run_on_the_loop_that_was_asked_for(
+    script: Script, serve: Serve, semel: Semel, options: tuple[str, ...], loop: str
+) -> None:
+    node = serve(script(LOOP), *options)
+    assert semel("call", "loop", "{}", "--url", node.url).out == f"{loop}\n"
 
 
 def test_the_whole_path_from_serve_to_the_audit(

@@ -17,7 +17,7 @@ from semel.audit.query import Filter, history
 from semel.core.call import CallId, Effect, NodeId, Spec, Status
 from semel.core.codec import encode
 from semel.core.decider import Identity
-from semel.core.entry import Founded
+from semel.core.entry import Founded, Outcome
 from semel.core.ledger import Leader
 from semel.core.limits import Limits
 from semel.core.message import Forward, Refuse
@@ -43,7 +43,7 @@ from semel.log.protocol import Batch
 from semel.node.asides import Aside
 from semel.node.backend import Details
 from semel.node.members import Beat
-from semel.node.replica import Replica
+from semel.node.replica import Replica, digest_of_entry
 from semel.node.runtime import Runtime
 from semel.node.settled import settling
 from semel.node.snapshot import Snapshot
@@ -175,6 +175,24 @@ class LogInDrops(MemoryLog):
         async for batch in super().follow(after):
             for position, entry in enumerate(batch.entries, batch.first):
                 yield Batch(position, [entry])
+
+
+class LateLog(MemoryLog):
+    """A log that takes appends, and says of them that they stand, only while its gates are open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.takes, self.tells = asyncio.Event(), asyncio.Event()
+        self.takes.set()
+        self.tells.set()
+        self.asked = 0
+
+    async def append(self, after: int, entries: Sequence[bytes]) -> int:
+        self.asked += 1
+        await self.takes.wait()
+        last = await super().append(after, entries)
+        await self.tells.wait()
+        return last
 
 
 class UnreachedLog(MemoryLog):
@@ -721,6 +739,31 @@ async def test_a_node_that_comes_back_finds_its_history_in_the_log(tmp_path: Pat
         await until(lambda: again.position == other.position, "n1 has read all")
         with closing(Replica(tmp_path / "n1.db")) as replica:
             assert replica.last_entry() != ""
+
+
+async def test_a_replica_knows_the_last_entry_that_was_folded_though_an_older_append_is_told_late(
+    tmp_path: Path,
+) -> None:
+    async with cluster(tmp_path, log := LateLog()) as c:
+        node = await c.start("n1")
+        await node.call("work", {}, key="k", caller="shop")
+        log.tells.clear()
+        asking = asyncio.create_task(node.call("work", {}, key="another", caller="shop"))
+        position = node.position + 1
+        await until(lambda: node.position == position, "the intent is read")
+        strange = encode(
+            Outcome(intent=99, status=Status.OK, result=RESULT, executor=NodeId("n2", "x"), duration_ms=0.0, at_ms=1)
+        )
+        await MemoryLog.append(log, position, [strange])
+        await until(lambda: node.position == position + 1, "what another wrote is read")
+        log.takes.clear()
+        asked = log.asked
+        log.tells.set()
+        await until(lambda: log.asked > asked, "the append of the intent was told, and the outcome's is asked for")
+        node.commit()
+        assert c.replicas["n1"].last_entry() == digest_of_entry(strange)
+        log.takes.set()
+        assert (await asking).record.status is Status.OK
 
 
 async def test_a_replica_of_another_log_is_refused(tmp_path: Path) -> None:

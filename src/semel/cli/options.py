@@ -115,9 +115,9 @@ def timeout_option(
 
 
 def serving_options(*, drain: str, level: str) -> Callable[[Command], Command]:
-    """Add what every command that runs nodes has: --key-meta, --require-key, --drain and --log-level.
+    """Add what every command that runs nodes has: --key-meta, --require-key, --drain, --loop and --log-level.
 
-    `drain` and `level` are the helps of the last two.
+    `drain` and `level` are the helps of the options of that name.
     """
     options = (
         keys_option,
@@ -130,6 +130,14 @@ def serving_options(*, drain: str, level: str) -> Callable[[Command], Command]:
             default=DRAIN_S,
             show_default=True,
             help=drain,
+        ),
+        click.option(
+            "--loop",
+            type=click.Choice(("uvloop", "asyncio")),
+            default="uvloop",
+            show_default=True,
+            help="The event loop that tools run on; asyncio's own is for tools that need what uvloop does not have, "
+            "such as nest_asyncio, or user= for a subprocess.",
         ),
         click.option(
             "--log-level",

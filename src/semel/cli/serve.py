@@ -55,6 +55,7 @@ class Options:
     require_key: bool
     stdio: bool
     drain_s: float
+    loop: str
 
 
 SERVE_LESSON = """\
@@ -176,7 +177,7 @@ async def _serve(options: Options, target: "Target", wire: "Wire | None") -> Non
                 keys=options.keys,
                 require_key=options.require_key,
                 drain_s=options.drain_s,
-                tools_loop=uvloop.new_event_loop,
+                tools_loop=uvloop.new_event_loop if options.loop == "uvloop" else asyncio.new_event_loop,
             )
             await _live(node, options, signals, wire)
         except UsageError:

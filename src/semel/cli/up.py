@@ -83,6 +83,7 @@ class Options:
     keys: tuple[str, ...]
     require_key: bool
     drain_s: float
+    loop: str
     log_level: str
 
     def check(self) -> None:
@@ -105,7 +106,12 @@ class Options:
     def node_options(self) -> tuple[str, ...]:
         """Return the options that each node gets."""
         named = (("--key-meta", key) for key in self.keys)
-        shared = ("--cluster", self.cluster, "--drain", f"{self.drain_s:g}", "--log-level", self.log_level)
+        shared = (
+            *("--cluster", self.cluster),
+            *("--drain", f"{self.drain_s:g}"),
+            *("--loop", self.loop),
+            *("--log-level", self.log_level),
+        )
         return (*shared, *(("--require-key",) if self.require_key else ()), *(word for pair in named for word in pair))
 
 

@@ -46,7 +46,10 @@ _log = logging.getLogger("semel")
 
 @dataclass(frozen=True, slots=True)
 class Performing:
-    """The hands of one node. `step` takes inputs; `written` is told of the last entry of an append that stands."""
+    """The hands of one node.
+
+    `step` takes inputs; `written` is told of the last entry of an append that stands, and its position.
+    """
 
     log: Log
     toolbox: Toolbox
@@ -56,13 +59,16 @@ class Performing:
     troubles: Troubles
     tasks: Tasks
     step: Callable[[Input], None]
-    written: Callable[[bytes], None]
+    written: Callable[[int, bytes], None]
 
     def perform(self, output: Output) -> None:
         """Perform one effect, or begin to."""
         match output:
             case Append():
-                self._append(output.after, [encode(entry) for entry in output.entries])
+                try:
+                    self._append(output.after, [encode(entry) for entry in output.entries])
+                except Exception as error:  # the decider waits for it, and would wait for ever
+                    self.tasks.tell(error)
             case Run():
                 self.tasks.begin(self._run(output), f"run {output.call.tool}")
             case Reconcile():
@@ -99,7 +105,7 @@ class Performing:
             committed = False
         else:
             committed = True
-            self.written(encoded[-1])
+            self.written(after + len(encoded), encoded[-1])
         self.troubles.note("append", None)
         self.step(Appended(after, committed))
 

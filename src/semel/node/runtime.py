@@ -144,8 +144,9 @@ class Runtime:
         self._members = Members(log, identity.node.name)
         self._catch_up = CatchUp(log, identity.node.name, fetch, replica.path.with_suffix(".incoming"))
         self._trimmer = Trimmer(log, replica)
-        self._digest_last: Callable[[], str] = str
-        """Gives the digest of the entry that the log gave back last; it is wanted when the replica is committed."""
+        self._digests: dict[int, Callable[[], str]] = {}
+        """Give the digests of entries that the log gave back, by their positions: of all at which the node may stand
+        when the replica is committed."""
         self._committing: asyncio.TimerHandle | None = None
         """When the replica is committed, if there is anything to commit."""
 
@@ -451,13 +452,15 @@ class Runtime:
         self._committing.cancel()
         self._committing = None
         try:
-            self._replica.commit(self._decider.ledger.totals, self._digest_last())
+            totals = self._decider.ledger.totals
+            self._replica.commit(totals, self._digests[totals.position]())
+            self._digests = {position: it for position, it in self._digests.items() if position >= totals.position}
         except SemelError as error:
             self._fail(error)
 
-    def _written(self, entry: bytes) -> None:
-        """Take note of the last entry of an append that stands; it is folded next."""
-        self._digest_last = partial(digest_of_entry, entry)
+    def _written(self, position: int, entry: bytes) -> None:
+        """Take note of the last entry of what the log gave back; it is folded next, or was before."""
+        self._digests[position] = partial(digest_of_entry, entry)
 
     def _follow_leader(self) -> None:
         leader = self._decider.ledger.leader
@@ -483,7 +486,7 @@ class Runtime:
             if news := batch.entries[known:]:
                 first = batch.first + known
                 entries = tuple(decode_entry(position, data) for position, data in enumerate(news, first))
-                self._written(news[-1])
+                self._written(batch.last, news[-1])
                 self._look_up(entry.call.id for entry in entries if isinstance(entry, Intent | Read))
                 self._step(Committed(first, entries))
                 await asyncio.sleep(0)  # a long replay lets others have their turn
@@ -494,7 +497,7 @@ class Runtime:
         try:
             if snapshot.totals.position > self.position:
                 self._replica.install(snapshot.path)
-                self._digest_last = partial(str, snapshot.last_entry)
+                self._digests[snapshot.totals.position] = partial(str, snapshot.last_entry)
                 self._step(Installed(snapshot.totals))
                 self._watches.touch_all()
                 logger.info("went on from a peer's snapshot, at position %d", self.position)

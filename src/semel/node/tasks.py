@@ -46,7 +46,7 @@ class Tasks:
 
     def _reap(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._tell(None if task.cancelled() else task.exception())
+        self.tell(None if task.cancelled() else task.exception())
 
     def _follow_up(self, ended: Callable[["asyncio.Future[_Result]"], None], future: "asyncio.Future[_Result]") -> None:
         wanted = future in self._futures  # else it came to its end, and all was ended before this was called
@@ -56,9 +56,10 @@ class Tasks:
         try:
             ended(future)
         except Exception as error:
-            self._tell(error)
+            self.tell(error)
 
-    def _tell(self, error: BaseException | None) -> None:
+    def tell(self, error: BaseException | None) -> None:
+        """Tell why the node cannot go on, if there is an error."""
         if isinstance(error, SemelError):
             self._fail(error)
         elif error is not None:

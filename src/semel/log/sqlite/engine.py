@@ -92,8 +92,8 @@ class SqliteLog:
     def append(self, after: int, entries: Sequence[bytes]) -> asyncio.Future[int]:
         """Begin to commit `entries` after the position `after`; gives the last position written, once it is on disk."""
         check_proposal(after, entries)
-        self._watch.begin_writing()
         appending = self._run(self._writing, self._appender.append, after, entries)
+        self._watch.begin_writing()
         appending.add_done_callback(partial(self._appended, after, entries))
         return appending
 
