@@ -8,8 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -50,10 +49,12 @@ from semel.errors import (
     Undecided,
 )
 from semel.log.protocol import Log
+from semel.node.arrivals import Arrivals
 from semel.node.asides import AsideMessage, Asides, Party
 from semel.node.backend import Details, Reply
 from semel.node.beginnings import Beginnings
 from semel.node.catchup import CatchUp, Fetch
+from semel.node.committing import Committing
 from semel.node.desk import Desk
 from semel.node.fit import check_fit
 from semel.node.insisting import Troubles
@@ -61,7 +62,7 @@ from semel.node.members import Beat, Home, Members
 from semel.node.peers import Peers
 from semel.node.performing import Performing
 from semel.node.reach import Reach
-from semel.node.replica import Replica, digest_of_entry
+from semel.node.replica import Replica
 from semel.node.settled import settled
 from semel.node.status import View, cluster_status
 from semel.node.tasks import Tasks
@@ -73,9 +74,6 @@ TICK_S = 0.05
 """Well below every waiting time of the core."""
 PULSE_S = 0.25
 """A sixth of the patience: a few may get lost."""
-COMMIT_S = 0.1
-"""How long the replica's file may be behind what the node has folded, if nobody reads it: most calls have begun and
-ended by then."""
 TRIM_S = 2.0
 """What a store writes in this time is little beside the tail that is kept."""
 
@@ -136,19 +134,22 @@ class Runtime:
         self._watches = Watches()
         replica.kept = self.asides.questioned = self._watches.touch
         self._tasks = Tasks(self._fail)
-        self._arrived: list[tuple[CallId, Submitted | Received]] = []
-        """What is asked for in this turn of the loop, of which call, and was not taken yet."""
+        self._arrivals = Arrivals(replica, self._decider.ledger, self._step, self._tasks.tell)
+        self._committing = Committing(replica, self._decider.ledger, self.commit)
         self._performing = Performing(
-            log, toolbox, self.asides, self.peers, self._desk, self._troubles, self._tasks, self._step, self._written
+            log,
+            toolbox,
+            self.asides,
+            self.peers,
+            self._desk,
+            self._troubles,
+            self._tasks,
+            self._step,
+            self._committing.note,
         )
         self._members = Members(log, identity.node.name)
         self._catch_up = CatchUp(log, identity.node.name, fetch, replica.path.with_suffix(".incoming"))
         self._trimmer = Trimmer(log, replica)
-        self._digests: dict[int, Callable[[], str]] = {}
-        """Give the digests of entries that the log gave back, by their positions: of all at which the node may stand
-        when the replica is committed."""
-        self._committing: asyncio.TimerHandle | None = None
-        """When the replica is committed, if there is anything to commit."""
 
     # Life.
 
@@ -189,7 +190,7 @@ class Runtime:
 
     def retreat(self) -> None:
         """Take no new calls from now on, and resign; what runs goes on, and `drain` waits for it."""
-        self._take_arrived()
+        self._arrivals.take()
         self._step(Drained())
 
     async def drain(self, patience_s: float) -> None:
@@ -266,15 +267,15 @@ class Runtime:
         heard = contextlib.nullcontext() if party is None else self.asides.waiting(call.id, party)
         with self._desk.ticket(call) as (ticket, answer), heard:
             asked = Submitted(ticket, call, self._spec(call, arguments), keyed=key is not None and not made)
-            self._arrive(call.id, asked)
+            self._arrivals.arrive(call.id, asked)
             if self._parting is not None:
-                self._take_arrived()
+                self._arrivals.take()
                 self._desk.refuse(ticket, self._parting)  # unless it was answered at once
             try:
                 return await answer
             finally:
                 if answer.cancelled():
-                    self._take_arrived()
+                    self._arrivals.take()
                     self._step(Abandoned(ticket))
 
     async def ask(self, method: str, params: Mapping[str, Any], party: Party) -> dict[str, Any]:
@@ -366,7 +367,7 @@ class Runtime:
         """Take a peer's message."""
         if isinstance(message, Forward):
             spec = self._spec(message.call, msgspec.json.decode(message.call.arguments))
-            self._arrive(message.call.id, Received(sender, message, spec))
+            self._arrivals.arrive(message.call.id, Received(sender, message, spec))
         else:
             self._step(Received(sender, message))
 
@@ -392,28 +393,6 @@ class Runtime:
 
     # The loop.
 
-    def _arrive(self, call: CallId, given: Submitted | Received) -> None:
-        """Take what is asked of a call: at once if nothing else is to do, else with all that comes in this turn."""
-        if not self._arrived:
-            if not self._decider.ledger.open:
-                self._step(given)
-                return
-            asyncio.get_running_loop().call_soon(self._take_arrived)
-        self._arrived.append((call, given))
-
-    def _take_arrived(self) -> None:
-        arrived, self._arrived = self._arrived, []
-        self._look_up(call for call, _ in arrived)
-        for _, given in arrived:
-            self._step(given)
-
-    def _look_up(self, calls: Iterable[CallId]) -> None:
-        """Let the replica look for calls together that are about to be asked for one by one."""
-        try:
-            self._replica.look_up(calls)
-        except SemelError as error:
-            self._fail(error)
-
     def _step(self, given: Input) -> None:
         """Give the decider one input and perform its effects."""
         if self.failed.done():
@@ -423,7 +402,7 @@ class Runtime:
         try:
             outputs = self._decider.step(given, now())
             if ledger.position != position:
-                self._commit_soon()
+                self._committing.soon()
                 self.reach.heard(ledger.position)
                 self._beginnings.look(ledger.open)
                 self.changed.set()
@@ -439,28 +418,14 @@ class Runtime:
         if self._decider.draining and self._decider.idle:
             self._idle.set()
 
-    def _commit_soon(self) -> None:
-        if self._committing is None:
-            self._committing = asyncio.get_running_loop().call_later(COMMIT_S, self.commit)
-        if self._replica.full:
-            self.commit()
-
     def commit(self) -> None:
         """Let the replica's file hold all that this node has folded."""
-        if self._committing is None or self.failed.done():
+        if self.failed.done():
             return
-        self._committing.cancel()
-        self._committing = None
         try:
-            totals = self._decider.ledger.totals
-            self._replica.commit(totals, self._digests[totals.position]())
-            self._digests = {position: it for position, it in self._digests.items() if position >= totals.position}
+            self._committing.now()
         except SemelError as error:
             self._fail(error)
-
-    def _written(self, position: int, entry: bytes) -> None:
-        """Take note of the last entry of what the log gave back; it is folded next, or was before."""
-        self._digests[position] = partial(digest_of_entry, entry)
 
     def _follow_leader(self) -> None:
         leader = self._decider.ledger.leader
@@ -486,8 +451,8 @@ class Runtime:
             if news := batch.entries[known:]:
                 first = batch.first + known
                 entries = tuple(decode_entry(position, data) for position, data in enumerate(news, first))
-                self._written(batch.last, news[-1])
-                self._look_up(entry.call.id for entry in entries if isinstance(entry, Intent | Read))
+                self._committing.note(batch.last, news[-1])
+                self._replica.look_up(entry.call.id for entry in entries if isinstance(entry, Intent | Read))
                 self._step(Committed(first, entries))
                 await asyncio.sleep(0)  # a long replay lets others have their turn
 
@@ -497,7 +462,7 @@ class Runtime:
         try:
             if snapshot.totals.position > self.position:
                 self._replica.install(snapshot.path)
-                self._digests[snapshot.totals.position] = partial(str, snapshot.last_entry)
+                self._committing.note_digest(snapshot.totals.position, snapshot.last_entry)
                 self._step(Installed(snapshot.totals))
                 self._watches.touch_all()
                 logger.info("went on from a peer's snapshot, at position %d", self.position)
