@@ -362,6 +362,7 @@ BESIDE = {
     "test_judge": "that the judge of the chaos sees each breach",
     "test_linearizable": "that the checker of histories sees bad ones",
     "test_sessions": "older clients keep their sessions on any node, or are told to begin anew",
+    "test_arrivals": "what arrives in one turn of the loop is taken together, in its order",
     "test_asides": "what passes beside the log, of which anything may be lost",
     "test_bench": "that the measurements can be made",
     "test_network": "that the hosts' wires can be cut, and that nothing of them stays",
