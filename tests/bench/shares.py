@@ -24,12 +24,17 @@ CALLERS, CALLERS_LEADER = (1, 64), (256,)
 LEADER = "the leader of three nodes on etcd, asked through a follower"
 RATE = 250
 ROOM = re.compile(r"\((semel/\w+/?\w*|mcp|mcp_types|pydantic|uvicorn|starlette|anyio|jsonschema|asyncio|selectors)\b")
-WAITS = ("_worker (concurrent/futures/thread.py", "EpollSelector.select (selectors.py")
+WAITS = (
+    "_worker (concurrent/futures/thread.py",
+    "EpollSelector.select (selectors.py",
+    "_work (semel/crossing.py",
+    "_until (semel/gateway/loopthread.py",
+)
 STEPS = {
     "replica: write what was folded": r"commit \(semel/node/(replica|runtime)\.py",
     "apply: fold the log's entries": r"apply \(semel/core/ledger\.py",
     "dedupe: name, digest and look up the call": (
-        r"(submit|receive) \(semel/core/requests\.py|call_of \(semel/node/desk\.py|find \(semel/node/replica\.py"
+        r"(submit|receive) \(semel/core/requests\.py|call_of \(semel/node/desk\.py|(find|look_up) \(semel/node/replica\.py"
     ),
     "encode: entries for the log": r"encode \(semel/core/codec\.py",
     "decide: all else of the core": r"step \(semel/core/decider\.py",
