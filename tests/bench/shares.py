@@ -34,7 +34,8 @@ STEPS = {
     "replica: write what was folded": r"commit \(semel/node/(replica|runtime)\.py",
     "apply: fold the log's entries": r"apply \(semel/core/ledger\.py",
     "dedupe: name, digest and look up the call": (
-        r"(submit|receive) \(semel/core/requests\.py|call_of \(semel/node/desk\.py|(find|look_up) \(semel/node/replica\.py"
+        r"(submit|receive) \(semel/core/requests\.py|call_of \(semel/node/desk\.py"
+        r"|(find|look_up) \(semel/node/replica\.py"
     ),
     "encode: entries for the log": r"encode \(semel/core/codec\.py",
     "decide: all else of the core": r"step \(semel/core/decider\.py",
