@@ -237,7 +237,7 @@ def attempt(tool: str, arguments: dict[str, Any] | None = None, *, timeout_s: fl
         digest="d",
         request="r",
     )
-    return Attempt(call, term=3, attempt=2, timeout_s=timeout_s)
+    return Attempt(call, term=3, attempt=1, timeout_s=timeout_s)
 
 
 def told(end: Done | Gone) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 import semel
@@ -171,7 +172,7 @@ async def test_a_result_is_kept_as_the_tool_gave_it(box: McpToolbox) -> None:
 
 
 async def test_a_running_tool_knows_its_call(box: McpToolbox) -> None:
-    current = semel.CurrentCall(key="order-42", caller="shop", term=3, attempt=2, timeout_s=10.0)
+    current = semel.CurrentCall(key="order-42", caller="shop", term=3, attempt=1, timeout_s=10.0)
     assert text(await box.run(attempt("which"))) == str(current)
     assert text(await box.run(attempt("which_async"))) == "order-42"
 
@@ -380,6 +381,17 @@ async def test_a_call_that_is_cancelled_before_its_turn_does_not_begin(write: Wr
         assert end.status is Status.CANCELLED
         assert text(end) == "add was cancelled before it began. Nothing was run"
         assert text(await box.run(waiting)) == "2"  # another attempt was not cancelled
+
+
+async def test_a_later_attempt_that_does_not_begin_does_not_say_that_nothing_was_run(write: Write) -> None:
+    async with toolbox(write(TOOLS)) as box:
+        again = msgspec.structs.replace(attempt("add", {"a": 1}), attempt=2)
+        box.stop(again.call.id)
+        cancelled = text(await box.run(again))
+        gone = text(await box.run(msgspec.structs.replace(attempt("no_such_tool"), attempt=2)))
+    for said in (cancelled, gone):
+        assert "Nothing was run" not in said
+        assert "an earlier one, whose node or server was lost, may have acted" in said
 
 
 async def test_of_calls_that_were_cancelled_and_never_come_few_are_remembered_and_not_for_long(

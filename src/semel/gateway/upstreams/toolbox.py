@@ -196,7 +196,7 @@ class McpToolbox:
         `aside` takes what it says, and what it asks, meanwhile.
         """
         if time.monotonic() - self._unwanted.pop(attempt.call.id, -_UNWANTED_S) < _UNWANTED_S:
-            return _cancelled(attempt.call.tool, began=False)
+            return _cancelled(attempt, began=False)
         run = self._runs[attempt.call.id] = _Run()
         work = self._thread.submit(self._perform(attempt, run, aside), run.let_go)
         timer = asyncio.get_running_loop().call_later(attempt.timeout_s, run.let_go)
@@ -212,12 +212,12 @@ class McpToolbox:
             if self._runs.get(attempt.call.id) is run:
                 del self._runs[attempt.call.id]
         if run.unwanted:
-            return _cancelled(attempt.call.tool, began=began)
+            return _cancelled(attempt, began=began)
         tool, limit = attempt.call.tool, f"{attempt.timeout_s:g} s"
         if not began:
             return not_begun(
                 f"{tool} never started: its server was down or had no room for the whole time limit of {limit}. "
-                "Nothing was run"
+                f"{_nothing_was_run(attempt)}"
             )
         return failed(
             f"{tool} did not come to an end within its time limit of {limit}. It was told to stop, and may still be "
@@ -278,7 +278,9 @@ class McpToolbox:
         """Run a tool, whatever it does; in the tools' loop."""
         tool = attempt.call.tool
         if self._performing >= 2 * self._limits.concurrency_max:
-            return not_begun(f"{self._performing} runs hang past their time limit: restart this node. Nothing was run")
+            return not_begun(
+                f"{self._performing} runs hang past their time limit: restart this node. {_nothing_was_run(attempt)}"
+            )
         self._performing += 1
         try:
             with run.scope:
@@ -355,7 +357,7 @@ class McpToolbox:
             }
             with contextlib.suppress(Dismissed):  # then its successor is found, or nobody
                 return ended(tool, await upstream.request("tools/call", params, asker, run), self._limits)
-        return not_begun(f"there is no tool {tool!r} here any more. Nothing was run")
+        return not_begun(f"there is no tool {tool!r} here any more. {_nothing_was_run(attempt)}")
 
     async def _known(self, attempt: Attempt) -> dict[str, Any] | None:
         """Return what the hook of a tool knows of a lost call; raises _NoHook if it has none."""
@@ -373,11 +375,19 @@ class McpToolbox:
         return await ask_upstream(entry, self._fleet.catalogue, upstream, arguments, _told(attempt))
 
 
-def _cancelled(tool: str, *, began: bool) -> Done:
+def _cancelled(attempt: Attempt, *, began: bool) -> Done:
     """Return the end of a run that whoever asked for it does not want any more."""
+    tool = attempt.call.tool
     if not began:
-        return not_begun(f"{tool} was cancelled before it began. Nothing was run", Status.CANCELLED)
+        return not_begun(f"{tool} was cancelled before it began. {_nothing_was_run(attempt)}", Status.CANCELLED)
     return failed(f"{tool} was cancelled while it ran. It was told to stop, and may have acted", Status.CANCELLED)
+
+
+def _nothing_was_run(attempt: Attempt) -> str:
+    """Return what is known of a call whose attempt never reached its tool: those before it were lost as they ran."""
+    if attempt.attempt == 1:
+        return "Nothing was run"
+    return "This attempt ran nothing; an earlier one, whose node or server was lost, may have acted"
 
 
 def _told(attempt: Attempt) -> dict[str, Any]:
