@@ -12,6 +12,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar, TypeVarTuple
 
 from semel.forks import closes, keep_from_children
@@ -99,12 +100,7 @@ class Worker:
         result: asyncio.Future[_Result] = loop.create_future()
 
         def order() -> None:
-            try:
-                value = work(*arguments)
-            except BaseException as error:  # whatever it is, who waits is to know
-                back.call(_unless_done(result, result.set_exception, error))
-            else:
-                back.call(_unless_done(result, result.set_result, value))
+            back.call(settling(result, lambda: work(*arguments)))
 
         if self._ending is None:
             self._begin()
@@ -146,13 +142,21 @@ def _end(orders: deque[Callable[[], None] | None], bell: int) -> None:
     os.write(bell, _WAKE)
 
 
-_Value = TypeVar("_Value")
+def settling(result: "asyncio.Future[_Result]", work: Callable[[], _Result]) -> Callable[[], None]:
+    """Do `work`, in this thread; return what lets `result` have what came of it, for its loop to call."""
+    try:
+        value = work()
+    except StopIteration as error:  # which no future takes
+        told = RuntimeError(f"the function raised StopIteration: {error}")
+        return partial(_settle, result, partial(result.set_exception, told))
+    except BaseException as error:  # work may raise anything; whoever awaits it is to know
+        return partial(_settle, result, partial(result.set_exception, error))
+    return partial(_settle, result, partial(result.set_result, value))
 
 
-def _unless_done(
-    result: "asyncio.Future[_Result]", settle: Callable[[_Value], None], value: _Value
-) -> Callable[[], None]:
-    return lambda: None if result.done() else settle(value)
+def _settle(result: "asyncio.Future[_Result]", settle: Callable[[], None]) -> None:
+    if not result.done():
+        settle()
 
 
 def _pipe() -> tuple[int, int]:

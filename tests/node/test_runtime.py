@@ -41,7 +41,7 @@ from semel.errors import (
 from semel.log.memory import MemoryLog
 from semel.log.protocol import Batch
 from semel.node.asides import Aside
-from semel.node.backend import Details
+from semel.node.backend import Details, Reply
 from semel.node.members import Beat
 from semel.node.replica import Replica, digest_of_entry
 from semel.node.runtime import Runtime
@@ -157,6 +157,16 @@ async def cluster(folder: Path, log: MemoryLog | None = None, cluster_id: str = 
             await node.stop()
         for replica in made.replicas.values():
             replica.close()
+
+
+async def busy(c: Cluster) -> tuple[Runtime, Tools, "asyncio.Task[Reply]"]:
+    """Start n1 and a call on it, whose tool runs until its gate is opened."""
+    tools = Tools()
+    tools.gate.clear()
+    node = await c.start("n1", tools)
+    first = asyncio.create_task(node.call("work", {}, key="first", caller="shop"))
+    await until(lambda: tools.attempts, "the tool runs")
+    return node, tools, first
 
 
 async def until(condition: Callable[[], Any], what: str) -> None:
@@ -429,12 +439,8 @@ async def test_a_client_that_goes_away_changes_nothing_and_its_retry_gets_the_ou
 
 async def test_requests_that_arrive_together_while_others_run_are_each_answered_once(tmp_path: Path) -> None:
     async with cluster(tmp_path) as c:
-        tools = Tools()
-        tools.gate.clear()
-        n1 = await c.start("n1", tools)
+        n1, tools, first = await busy(c)
         n2 = await c.start("n2", Tools())
-        first = asyncio.create_task(n1.call("work", {}, key="first", caller="shop"))
-        await until(lambda: tools.attempts, "the tool runs")
         keys = [f"k{number}" for number in range(40)] * 2
         asked = [node.call("work", {}, key=key, caller="shop") for key in keys for node in (n1, n2)]
         asking = asyncio.gather(*asked)
@@ -448,11 +454,7 @@ async def test_requests_that_arrive_together_while_others_run_are_each_answered_
 
 async def test_a_request_that_is_given_up_in_the_turn_in_which_it_came_leaves_nothing_behind(tmp_path: Path) -> None:
     async with cluster(tmp_path) as c:
-        tools = Tools()
-        tools.gate.clear()
-        node = await c.start("n1", tools)
-        first = asyncio.create_task(node.call("work", {}, key="first", caller="shop"))
-        await until(lambda: tools.attempts, "the tool runs")
+        node, tools, first = await busy(c)
         given_up = asyncio.create_task(node.call("work", {}, key="k", caller="shop"))
         await asyncio.sleep(0)
         given_up.cancel()
@@ -468,11 +470,7 @@ async def test_a_request_that_comes_in_the_turn_in_which_the_node_retreats_is_an
     tmp_path: Path,
 ) -> None:
     async with cluster(tmp_path) as c:
-        tools = Tools()
-        tools.gate.clear()
-        node = await c.start("n1", tools)
-        first = asyncio.create_task(node.call("work", {}, key="first", caller="shop"))
-        await until(lambda: tools.attempts, "the tool runs")
+        node, tools, first = await busy(c)
         late = asyncio.create_task(node.call("work", {}, key="late", caller="shop"))
         await asyncio.sleep(0)
         node.retreat()

@@ -8,12 +8,13 @@ import contextvars
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import anyio
 
-from semel.crossing import Crossing, way_to
+from semel.crossing import Crossing, settling, way_to
 
 IDLE_S = 10.0
 """A thread that has had nothing to do for so long ends."""
@@ -41,12 +42,7 @@ class Threads:
         result: asyncio.Future[_Result] = loop.create_future()
 
         def order() -> None:
-            try:
-                value = context.run(function)
-            except BaseException as error:  # a function may raise anything; whoever awaits it is to know
-                ending = _failing(result, error)
-            else:
-                ending = _ending(result, value)
+            ending = settling(result, partial(context.run, function))
             back.call(lambda: self._take_back(ending))
 
         if self._idle:
@@ -82,13 +78,3 @@ def _work(threads: Threads, orders: "SimpleQueue[Callable[[], None] | None]", ba
                 return
             order()
             del order  # it holds what the function was given
-
-
-def _ending(result: "asyncio.Future[Any]", value: object) -> Callable[[], None]:
-    return lambda: None if result.done() else result.set_result(value)
-
-
-def _failing(result: "asyncio.Future[Any]", error: BaseException) -> Callable[[], None]:
-    if isinstance(error, StopIteration):
-        error = RuntimeError(f"the function raised StopIteration: {error}")
-    return lambda: None if result.done() else result.set_exception(error)
