@@ -19,6 +19,7 @@ from semel.core.call import (
     check_key,
     digest_of,
     encode_arguments,
+    is_plain_json,
 )
 from semel.core.limits import Limits
 from semel.errors import BadArguments, BadKey, TooLarge
@@ -247,3 +248,15 @@ def test_a_record_tells_how_to_run_its_call_again() -> None:
 def test_what_is_no_json_has_no_digest(arguments: dict[str, Any]) -> None:
     with pytest.raises(BadArguments, match=r"the arguments are not JSON: .*Nothing was run"):
         digest_of("charge", arguments)
+
+
+@pytest.mark.parametrize(
+    "value", ["", "日本", True, None, 0, 2**53 - 1, 1 - 2**53, [], {}, {"a": [None, {"b": [True, 1, "c"]}]}]
+)
+def test_plain_is_what_has_one_spelling(value: Any) -> None:
+    assert is_plain_json(value)
+
+
+@pytest.mark.parametrize("value", [0.5, 2**53, -(2**53), b"", (), {1: 2}, [0.5], {"a": [{"b": 0.5}]}])
+def test_floats_big_integers_and_what_is_no_json_are_not_plain(value: Any) -> None:
+    assert not is_plain_json(value)
