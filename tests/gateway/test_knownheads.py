@@ -235,14 +235,18 @@ async def test_a_request_leaves_nothing_for_the_collector(monkeypatch: pytest.Mo
                 gc.enable()
 
 
+async def answer(*_asked: object) -> None:
+    """Answer nothing."""
+
+
 def test_a_head_is_known_if_nothing_but_its_whole_body_comes_with_it() -> None:
     data = call(1)
     end = data.index(b"\r\n\r\n") + 4
     heads, scope = KnownHeads(), {"headers": [(b"content-length", str(len(data) - end).encode())]}
-    heads.remember(data, scope, b"add")
+    heads.remember(data, scope, answer)
     found = heads.find(data)
     assert found is not None
-    assert (found[0].scope, found[0].mcp_name, found[1]) == (scope, b"add", data[end:])
+    assert (found[0].scope, found[0].answer, found[1]) == (scope, answer, data[end:])
     assert not any(heads.find(other) for other in (data[:-1], data + b"x", data[:end], data[1:], b"", b"\r\n" + data))
 
 
@@ -251,8 +255,8 @@ def test_what_is_remembered_is_bounded() -> None:
     for number in range(1000):
         size = str(number).encode()
         data = b"POST /mcp HTTP/1.1\r\nContent-Length: %s\r\n\r\n" % size
-        heads.remember(data, {"headers": [(b"content-length", size)]}, b"add")
+        heads.remember(data, {"headers": [(b"content-length", size)]}, answer)
     assert 0 < len(heads._known) <= 256
     heads = KnownHeads()
-    heads.remember(b"X: %s\r\n\r\n" % (b"x" * 5000), {"headers": [(b"content-length", b"1")]}, b"add")
+    heads.remember(b"X: %s\r\n\r\n" % (b"x" * 5000), {"headers": [(b"content-length", b"1")]}, answer)
     assert not heads._known

@@ -8,6 +8,7 @@ objects and validate some of them thrice, for a request that wants nothing but a
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import anyio
@@ -21,8 +22,9 @@ from mcp.shared.transport_context import TransportContext
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from semel.gateway.doors.heads import KNOWN, REMEMBER, WHOLE
-from semel.gateway.doors.lingering import Gone, Lingering, Lookout
+from semel.deadlines import Deadlines
+from semel.gateway.doors.heads import REMEMBER, WHOLE
+from semel.gateway.doors.lingering import Gone, Lingering
 from semel.gateway.doors.plainanswer import Answers, encoded
 from semel.gateway.doors.plaincall import BODY_BYTES_MAX, PlainCall, Recognizer
 from semel.gateway.plainchannel import PlainChannel
@@ -42,14 +44,11 @@ class FastPath:
         self._path = path
         self._answers = Answers(server)
         self._recognizer = Recognizer(server.get_tool_input_schema)
-        self._lookout = Lookout()
+        self._deadlines = Deadlines()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on."""
-        offered = scope.get("extensions") or {}
-        mcp_name = offered.get(KNOWN)
-        if mcp_name is None or traced():
-            mcp_name = self._recognizer.head(scope) if self._concerns(scope) else None
+        mcp_name = self._recognizer.head(scope) if self._concerns(scope) else None
         if mcp_name is None:
             await self._app(scope, receive, send)
             return
@@ -58,14 +57,26 @@ class FastPath:
         if call is None:
             await self._app(scope, _again(messages, receive), send)
             return
-        if REMEMBER in offered:
-            offered[REMEMBER](scope, mcp_name)
+        if (remember := _offered(scope).get(REMEMBER)) is not None:
+            remember(scope, partial(self._known, mcp_name))
+        await self._serve(call, scope, receive, send)
+
+    async def _known(self, mcp_name: bytes, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request whose head was found to be a plain call's; or pass it on, if its body is none."""
+        call = None if traced() else self._recognizer.call(scope, mcp_name, body)
+        if call is None:
+            await self._app(scope, receive, send)
+        else:
+            await self._serve(call, scope, receive, send)
+
+    async def _serve(self, call: PlainCall, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            async with Lingering(self._lookout, receive, send) as lingering:
+            async with Lingering(self._deadlines, receive, send) as lingering:
                 status, answer = await self._answer(call, Request(scope, receive))
         except Gone:
             return  # the call itself goes on: it is the node's
-        if self._leaving() or WHOLE not in offered or not offered[WHOLE](status, answer):
+        whole = None if self._leaving() else _offered(scope).get(WHOLE)
+        if whole is None or not whole(status, answer):
             await _write(status, answer, send, streams=lingering.streams, last=self._leaving())
 
     def _concerns(self, scope: Scope) -> bool:
@@ -113,6 +124,11 @@ class _Channel(PlainChannel):
     async def notify(self, method: str, _params: Mapping[str, Any] | None, _opts: CallOptions | None = None) -> None:
         """Drop it: a plain call asked for neither progress nor logs."""
         _log.debug("dropped %s: the request asked for its answer alone", method)
+
+
+def _offered(scope: Scope) -> Mapping[str, Any]:
+    offered: Mapping[str, Any] = scope.get("extensions") or {}
+    return offered
 
 
 async def _write(status: int, answer: bytes, send: Send, *, streams: bool, last: bool) -> None:

@@ -12,6 +12,7 @@ from weakref import proxy
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from semel.deadlines import Deadlines
 from semel.gateway.doors.knownheads import KnownHead, KnownHeads
 
 HEAD_BYTES_MAX = 64 * 1024
@@ -29,14 +30,12 @@ client takes nothing just now.
 """
 
 REMEMBER = "semel.remember"
-"""What is told, with the scope and the `Mcp-Name`, that the head of this request is a plain call's, and was let in."""
-
-KNOWN = "semel.known"
-"""The `Mcp-Name` of such a request; then its head needs no look."""
+"""What is told, with the scope, that the head of this request was let in and needs no look any more, and who answers
+the next one with it."""
 
 
 class Heads(HttpToolsProtocol):
-    """Answers 400 to a head that does not come to an end; `known` is for all connections of one server."""
+    """Answers 400 to a head that does not come to an end; `known` and `idle` are for all connections of one server."""
 
     _idle = True
     _in_head = False
@@ -46,9 +45,10 @@ class Heads(HttpToolsProtocol):
     _defaults: list[tuple[bytes, bytes]] | None = None
     _defaults_written = b""
 
-    def __init__(self, known: KnownHeads, *arguments: Any, **named: Any) -> None:
+    def __init__(self, known: KnownHeads, idle: Deadlines, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._known = known
+        self._kept_idle = idle
 
     def data_received(self, data: bytes) -> None:
         """Read on; give up on a head that is too long."""
@@ -94,6 +94,18 @@ class Heads(HttpToolsProtocol):
         self._idle = True
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or wait for it as long as an idle connection is kept."""
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._kept_idle.set(self, self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._kept_idle.call_off(self)
+
     def _begin(self, known: KnownHead, body: bytes) -> None:
         """Begin a request of which all is there, as httptools' calls together would."""
         self._unset_keepalive_if_required()
@@ -116,8 +128,8 @@ class Heads(HttpToolsProtocol):
         cycle.body += body
         cycle.more_body = False
         cycle.message_event.set()
-        self._offer(cycle)[KNOWN] = known.mcp_name
-        self._start_asgi_task(cycle, self.app)
+        self._offer(cycle)
+        self._start_asgi_task(cycle, partial(known.answer, body))
 
     def _offer(self, cycle: RequestResponseCycle) -> dict[str, Any]:
         """Return the extensions of a request's scope, which know nothing that knows the scope.

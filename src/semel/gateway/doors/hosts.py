@@ -12,8 +12,6 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from semel.gateway.doors.heads import KNOWN
-
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _REMEMBERED_MAX = 256
@@ -34,7 +32,7 @@ class KnownHosts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what may come in; 421 for a foreign host, 403 for a foreign page."""
-        if scope["type"] == "lifespan" or KNOWN in scope.get("extensions", ()):
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         host, origin = "", None

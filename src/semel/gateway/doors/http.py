@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from semel.deadlines import Deadlines
 from semel.forks import closes, keep_from_children
 from semel.gateway.doors.fastpath import FastPath
 from semel.gateway.doors.heads import Heads
@@ -128,7 +129,7 @@ async def serve_http(
                 access_log=False,
                 proxy_headers=False,  # who asks is nobody's business here, and over which scheme neither
                 lifespan="on",
-                http=partial(Heads, KnownHeads()),  # type: ignore[arg-type]  # it is called with what the class is called with
+                http=partial(Heads, KnownHeads(), Deadlines()),  # type: ignore[arg-type]  # it is called with what the class is called with
                 ws="websockets-sansio",
                 ws_max_size=websocket_bytes_max,
                 timeout_keep_alive=_IDLE_S,

@@ -4,10 +4,11 @@ A client sends the same head with each call of a tool, unless it changes in leng
 but its bytes, so what was found of it once holds for the next that is the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
+from starlette.types import Receive, Scope, Send
 
 _REMEMBERED_MAX = 256
 _HEAD_BYTES_MAX = 2048
@@ -23,12 +24,16 @@ _OF_ONE_REQUEST = frozenset({"server", "client", "state", "extensions"})
 """What is in a scope beside the head."""
 
 
+Answer = Callable[[bytes, Scope, Receive, Send], Awaitable[None]]
+"""An ASGI app for requests with one head, which is given the body, too."""
+
+
 class KnownHead(msgspec.Struct, frozen=True):
-    """What a head says, as ASGI's `scope` has it; how long the body is, and the `Mcp-Name` as it came."""
+    """What a head says, as ASGI's `scope` has it; how long the body is, and who answers."""
 
     scope: Mapping[str, Any]
     body_bytes: int
-    mcp_name: bytes
+    answer: Answer
 
 
 class KnownHeads:
@@ -45,7 +50,7 @@ class KnownHeads:
             return None
         return known, data[end:]
 
-    def remember(self, data: bytes, scope: Mapping[str, Any], mcp_name: bytes) -> None:
+    def remember(self, data: bytes, scope: Mapping[str, Any], answer: Answer) -> None:
         """Remember the head that `data` begins with, if it may come again, and no blank lines are before it."""
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         end = data.find(_END) + len(_END)
@@ -57,4 +62,4 @@ class KnownHeads:
         if len(self._known) >= _REMEMBERED_MAX:
             self._known.clear()
         said = {name: value for name, value in scope.items() if name not in _OF_ONE_REQUEST}
-        self._known[data[:end]] = KnownHead(said, length, mcp_name)
+        self._known[data[:end]] = KnownHead(said, length, answer)

@@ -10,6 +10,8 @@ from typing import Self
 
 from starlette.types import Receive, Send
 
+from semel.deadlines import Deadlines
+
 LOOK_AFTER_S = 0.25
 """How soon it is looked after whether the client is still there; until then it makes no difference."""
 
@@ -29,40 +31,11 @@ class Gone(Exception):
     """The client has gone; nobody is there to be answered."""
 
 
-class Lookout:
-    """Finds the answers that take long among all that are under way: one timer for all of them."""
-
-    def __init__(self) -> None:
-        self._under_way: dict[Lingering, float] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._timer: asyncio.TimerHandle | None = None
-
-    def begin(self, lingering: "Lingering") -> None:
-        """Note that an answer is waited for from now on."""
-        loop = asyncio.get_running_loop()
-        self._under_way[lingering] = loop.time()
-        if self._timer is None or self._loop is not loop:
-            self._loop, self._timer = loop, loop.call_later(LOOK_AFTER_S, self._look, loop)
-
-    def end(self, lingering: "Lingering") -> None:
-        """Note that it is not waited for any more."""
-        self._under_way.pop(lingering, None)
-
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        now_s, self._timer = loop.time(), None
-        for lingering, begun_s in list(self._under_way.items()):  # the oldest first
-            if now_s - begun_s < LOOK_AFTER_S:
-                self._timer = loop.call_at(begun_s + LOOK_AFTER_S, self._look, loop)
-                return
-            del self._under_way[lingering]
-            lingering.linger()
-
-
 class Lingering:
     """A context around the work for an answer: cancels it when its client goes (`Gone`), and pings when it is late."""
 
-    def __init__(self, lookout: Lookout, receive: Receive, send: Send) -> None:
-        self._lookout = lookout
+    def __init__(self, deadlines: Deadlines, receive: Receive, send: Send) -> None:
+        self._deadlines = deadlines
         self._receive = receive
         self._send = send
         self._tasks: list[asyncio.Task[None]] = []
@@ -74,7 +47,7 @@ class Lingering:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
-        self._lookout.begin(self)
+        self._deadlines.set(self, LOOK_AFTER_S, self._linger)
         return self
 
     async def __aexit__(
@@ -85,7 +58,7 @@ class Lingering:
         Raises:
             Gone: the client has gone.
         """
-        self._lookout.end(self)
+        self._deadlines.call_off(self)
         if not self._tasks:
             return
         look, ping = self._tasks
@@ -102,7 +75,7 @@ class Lingering:
         if not self._task.uncancel():
             raise Gone from None
 
-    def linger(self) -> None:
+    def _linger(self) -> None:
         """Begin to look and to ping."""
         self._ends = asyncio.Event()
         self._tasks = [asyncio.create_task(self._look()), asyncio.create_task(self._ping())]

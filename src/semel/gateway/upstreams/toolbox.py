@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from semel.core.call import CallId, Spec, Status
 from semel.core.limits import Limits
+from semel.deadlines import Deadlines
 from semel.gateway import meta
 from semel.gateway.asker import Asker
 from semel.gateway.loopthread import LoopThread
@@ -115,6 +116,8 @@ class McpToolbox:
         self._runs: dict[CallId, _Run] = {}
         self._unwanted: OrderedDict[CallId, float] = OrderedDict()
         """Calls that were not wanted any more before they ran here, if they ever do, and since when."""
+        self._deadlines = Deadlines()
+        """When the runs' times are over; in the node's loop."""
         self._watch: Watch | None = None
         self._watching: asyncio.Task[None] | None = None
         self._performing = 0
@@ -199,13 +202,13 @@ class McpToolbox:
             return _cancelled(attempt, began=False)
         run = self._runs[attempt.call.id] = _Run()
         work = self._thread.submit(self._perform(attempt, run, aside), run.let_go)
-        timer = asyncio.get_running_loop().call_later(attempt.timeout_s, run.let_go)
+        self._deadlines.set(run, attempt.timeout_s, run.let_go)
         try:
             await run.over
             if work.done():
                 return work.result()
         finally:
-            timer.cancel()
+            self._deadlines.call_off(run)
             began = run.end()
             if not work.done():
                 self._thread.call_soon(run.stop)
