@@ -37,11 +37,10 @@ def on_the_wire(result: Any, stamp: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_shaped(result: Any) -> TypeGuard[dict[str, Any]]:
     """Return whether the SDK's serializer would leave a result as it is."""
-    return (
-        is_plain(result)
-        and "resultType" in result
-        and not any(value is None or name.startswith(_PROTOCOL) for name, value in result.get("_meta", {}).items())
-    )
+    if not is_plain(result) or "resultType" not in result:
+        return False
+    said = result.get("_meta", {})
+    return None not in said.values() and _PROTOCOL not in "\n".join(said)
 
 
 def _sieved(result: Any) -> dict[str, Any]:

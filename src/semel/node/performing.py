@@ -4,7 +4,6 @@ Each goes on by itself, and what comes of it is one input. Decides nothing, and 
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -121,8 +120,11 @@ class Performing:
         ended: Done | Gone | None = settled(run.call)
         if ended is None:
             attempt = Attempt(run.call, run.term, run.attempt, run.timeout_s)
-            with contextlib.closing(self.asides.of(run.call.id)) as aside:
+            aside = self.asides.of(run.call.id)
+            try:
                 ended = await self.toolbox.run(attempt, aside)
+            finally:
+                aside.close()
         duration_ms = round((time.monotonic() - begun_s) * 1000, 3)
         if isinstance(ended, Gone):
             _log.warning("%s was lost while it ran: %s", run.call.tool, ended.reason)

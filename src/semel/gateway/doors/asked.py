@@ -109,10 +109,10 @@ def asked(context: Context, params: types.CallToolRequestParams, client_keys: Se
         as_task=_wants_task(context),
         also=said,
     )
-    replies = (context.params or {}).get("inputResponses")
-    check_text([replies, said.get(meta.REFUSED)])
+    replies, refused = (context.params or {}).get("inputResponses"), said.get(meta.REFUSED)
+    if replies is not None or refused is not None:
+        check_text([replies, refused])
     if params.request_state is not None:
-        refused = said.get(meta.REFUSED)
         return follow(
             given,
             params.request_state,
@@ -198,8 +198,7 @@ def call_meta(context: Context) -> dict[str, Any]:
     if not said.get(CLIENT_CAPABILITIES_META_KEY, True):
         del said[CLIENT_CAPABILITIES_META_KEY]  # of one that can do nothing, nothing is kept in the log
     said.pop(meta.PARTY, None)
-    party = _party(context)
-    if party is not None and CLIENT_CAPABILITIES_META_KEY in said:
+    if CLIENT_CAPABILITIES_META_KEY in said and (party := _party(context)) is not None:
         said[meta.PARTY] = party
     if said.get(PROTOCOL_VERSION_META_KEY) in MODERN_PROTOCOL_VERSIONS:
         del said[PROTOCOL_VERSION_META_KEY]

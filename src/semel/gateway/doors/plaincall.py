@@ -138,9 +138,12 @@ class Recognizer:
         """
         if meta.get(types.PROTOCOL_VERSION_META_KEY) != VERSION or "progressToken" in meta:
             return None
-        if any(name.startswith(_RESERVED) and name not in _ENVELOPE for name in meta):
-            return None
-        envelope = {name: meta[name] for name in _ENVELOPE if name in meta}
+        envelope = {}
+        for name, value in meta.items():
+            if name in _ENVELOPE:
+                envelope[name] = value
+            elif name.startswith(_RESERVED):
+                return None
         known_as = msgspec.json.encode(envelope)
         try:
             return self._connections[known_as]

@@ -62,7 +62,8 @@ class Function:
         if self._output is not None:
             result["structuredContent"] = self._structured(self._output, value)
         result["isError"] = False
-        return result if is_plain_json(result) else _dumped(CallToolResult.model_validate(result))
+        plain = self._output is None or is_plain_json(result["structuredContent"])  # all else is text
+        return result if plain else _dumped(CallToolResult.model_validate(result))
 
     def _structured(self, output: TypeAdapter[Any], value: Any) -> Any:
         """Return what the function gave in the form that its schema promises."""
