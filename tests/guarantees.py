@@ -363,6 +363,7 @@ BESIDE = {
     "test_linearizable": "that the checker of histories sees bad ones",
     "test_sessions": "older clients keep their sessions on any node, or are told to begin anew",
     "test_arrivals": "what arrives in one turn of the loop is taken together, in its order",
+    "test_leisure": "how often an idle node reads the log, and never what it makes of it",
     "test_asides": "what passes beside the log, of which anything may be lost",
     "test_bench": "that the measurements can be made",
     "test_network": "that the hosts' wires can be cut, and that nothing of them stays",

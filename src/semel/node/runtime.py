@@ -58,6 +58,7 @@ from semel.node.committing import Committing
 from semel.node.desk import Desk
 from semel.node.fit import check_fit
 from semel.node.insisting import Troubles
+from semel.node.leisure import Leisure
 from semel.node.members import Beat, Home, Members
 from semel.node.peers import Peers
 from semel.node.performing import Performing
@@ -150,6 +151,7 @@ class Runtime:
         self._members = Members(log, identity.node.name)
         self._catch_up = CatchUp(log, identity.node.name, fetch, replica.path.with_suffix(".incoming"))
         self._trimmer = Trimmer(log, replica)
+        self._leisure = Leisure(lambda: self._decider.live and self._decider.idle)
 
     # Life.
 
@@ -334,7 +336,8 @@ class Runtime:
         """
         if self.failed.done():
             raise self.failed.result()
-        return await self.reach.read_to_tail(self)
+        with self._leisure.hurried():
+            return await self.reach.read_to_tail(self)
 
     def status(self) -> dict[str, Any]:
         """Return how the cluster stands as this node has read it; the shape of `semel status --json`."""
@@ -415,6 +418,7 @@ class Runtime:
         for output in outputs:
             if not self._stopped or isinstance(output, Answer | Deny):  # the door closes later than the log
                 self._performing.perform(output)
+        self._leisure.look()
         if self._decider.draining and self._decider.idle:
             self._idle.set()
 
@@ -454,7 +458,7 @@ class Runtime:
                 self._committing.note(batch.last, news[-1])
                 self._replica.look_up(entry.call.id for entry in entries if isinstance(entry, Intent | Read))
                 self._step(Committed(first, entries))
-                await asyncio.sleep(0)  # a long replay lets others have their turn
+                await self._leisure.pause()
 
     async def _install_snapshot(self) -> None:
         """Go on from the snapshot of a peer that has read further than the log reaches back."""

@@ -110,8 +110,8 @@ class Follower:
         self._avoid = member
         stream = member.watch(rpc.watch_from(self._keys.whole_log, self._revision + 1), token=self._cluster.token)
         try:
-            while (answer := await self._next(stream)) is not None:
-                if (stored := self._following(answer)) is None:
+            while answers := await self._next(stream):
+                if (stored := self._following(answers)) is None:
                     return
                 async with aclosing(self._take(stored)) as batches:
                     async for batch in batches:
@@ -123,8 +123,8 @@ class Follower:
         finally:
             stream.close()
 
-    async def _next(self, stream: Stream) -> Any:
-        """Return the next answer of a stream; None if it ended, or stays behind what is known of the log."""
+    async def _next(self, stream: Stream) -> Sequence[Any]:
+        """Return the next answers of a stream; none if it ended, or stays behind what is known of the log."""
         behind_since: float | None = None
         while True:
             try:
@@ -135,16 +135,17 @@ class Follower:
                 elif behind_since is None:
                     behind_since = time.monotonic()
                 elif time.monotonic() - behind_since > BEHIND_S:
-                    return None
+                    return ()
 
-    def _following(self, answer: Any) -> Sequence[Stored] | None:
-        """Return the appends of an answer, none for one without events; None if they cannot be the next ones."""
-        if answer.canceled or answer.header.cluster_id != self._cluster.id:
-            return None
+    def _following(self, answers: Sequence[Any]) -> Sequence[Stored] | None:
+        """Return the appends of answers, none for those without events; None if they cannot be the next ones."""
         stored = []
-        for event in answer.events:
-            first = self._keys.position(event.kv.key)
-            stored.append(Stored(first, unframe(event.kv.value, first)))
+        for answer in answers:
+            if answer.canceled or answer.header.cluster_id != self._cluster.id:
+                return None
+            for event in answer.events:
+                first = self._keys.position(event.kv.key)
+                stored.append(Stored(first, unframe(event.kv.value, first)))
         if stored and stored[0].first != self._after + 1:
             return None
         try:

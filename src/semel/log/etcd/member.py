@@ -7,6 +7,7 @@ but all event loops of a process share one queue there: what is left of a closed
 import asyncio
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any, Literal, TypeAlias
 import grpc
 from aetcd.rpc import rpc_pb2_grpc as services
 
+from semel.crossing import way_to
+from semel.deadlines import Deadlines
 from semel.errors import LogError
 from semel.log.etcd.address import EtcdAddress
 
@@ -81,18 +84,22 @@ class Member:
     async def ask(self, method: Method, request: Any, *, within_s: float, token: str | None) -> Any:
         """Send a request and return its answer; raises `RpcError`, also when the connection is closed meanwhile."""
         loop = asyncio.get_running_loop()
-        answered = asyncio.Event()
+        back, answered = way_to(loop), loop.create_future()
+
+        def settle() -> None:
+            if not answered.done():
+                answered.set_result(None)
 
         def tell(_: object) -> None:
             with suppress(RuntimeError):  # the loop is closed: nobody waits
-                loop.call_soon_threadsafe(answered.set)
+                back.call(settle)
 
         if self._closed:
             raise LogError(f"the connection to etcd at {self.endpoint} is closed")
         call = self._calls[method].future(request, timeout=within_s, metadata=_metadata(token))
         call.add_done_callback(tell)
         try:
-            await answered.wait()
+            await answered
         finally:
             call.cancel()  # which does nothing to a call that is done
         return call.result()
@@ -114,7 +121,11 @@ class Stream:
 
     def __init__(self, call: Callable[..., Any], request: Any, metadata: Sequence[tuple[str, str]]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._answers: asyncio.Queue[Any] = asyncio.Queue()
+        self._back = way_to(self._loop)
+        self._answers: deque[Any] = deque()
+        """What has come and was not taken; the last is None once there will be no more, or an error."""
+        self._awaited: asyncio.Future[None] | None = None
+        self._deadlines = Deadlines()
         self._room = threading.Semaphore(ANSWERS_WAITING_MOST)
         # The stream is open as long as its requests have no end.
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -132,20 +143,46 @@ class Stream:
             self._give(error)
 
     def _give(self, answer: Any) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits
-            self._loop.call_soon_threadsafe(self._answers.put_nowait, answer)
+        self._answers.append(answer)
+        if self._awaited is not None:  # else it is found by who comes for the next one
+            with suppress(RuntimeError):  # the loop is closed: nobody waits
+                self._back.call(self._wake)
 
-    async def next(self, within_s: float) -> Any:
-        """Return the next answer, None if the stream has ended; raises `RpcError` and `TimeoutError`."""
-        if self._answers.empty():
-            async with asyncio.timeout(within_s):
-                answer = await self._answers.get()
-        else:
-            answer = self._answers.get_nowait()
-        self._room.release()
-        if isinstance(answer, grpc.RpcError):
-            raise answer
-        return answer
+    def _wake(self) -> None:
+        if self._awaited is not None and not self._awaited.done():
+            self._awaited.set_result(None)
+
+    async def next(self, within_s: float) -> list[Any]:
+        """Return the answers that have come, one at least; none if the stream has ended.
+
+        Raises:
+            RpcError: it broke.
+            TimeoutError: nothing has come in this time.
+        """
+        if not self._answers:
+            await self._first(within_s)
+        answers = [self._answers.popleft() for _ in range(len(self._answers))]
+        if not answers:
+            raise TimeoutError
+        if answers[-1] is None or isinstance(answers[-1], grpc.RpcError):
+            end = answers.pop()
+            if answers:
+                self._answers.append(end)  # which is told next time
+            elif end is not None:
+                raise end
+        self._room.release(max(1, len(answers)))
+        return answers
+
+    async def _first(self, within_s: float) -> None:
+        """Wait for an answer, but no longer than this."""
+        self._awaited = self._loop.create_future()
+        self._deadlines.set(self, within_s, self._wake)
+        try:
+            if not self._answers:  # one that came before it was awaited wakes nobody
+                await self._awaited
+        finally:
+            self._deadlines.call_off(self)
+            self._awaited = None
 
     def close(self) -> None:
         """End the stream, and its threads."""

@@ -1,0 +1,53 @@
+"""How a node reads the log while it owes nothing to anybody: not each append as it comes, but several together.
+
+It wakes less often then, and takes less from those that are at work on the same machine. Knows neither log nor core.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+LEISURE_S = 0.02
+"""So far behind a node may be that nobody waits for: less than a person sees, and many appends."""
+
+
+class Leisure:
+    """The pauses of one reader; `idle` tells whether the node owes nothing just now."""
+
+    def __init__(self, idle: Callable[[], bool]) -> None:
+        self._idle = idle
+        self._hurried = 0
+        self._pause: asyncio.Future[None] | None = None
+
+    async def pause(self) -> None:
+        """Let others have their turn, and, as long as the node is idle, some more."""
+        if self._hurried or not self._idle():
+            await asyncio.sleep(0)
+            return
+        loop = asyncio.get_running_loop()
+        self._pause = loop.create_future()
+        timer = loop.call_later(LEISURE_S, self._end)
+        try:
+            await self._pause
+        finally:
+            timer.cancel()
+            self._pause = None
+
+    def look(self) -> None:
+        """End the pause, if there is one, once the node is idle no more."""
+        if self._pause is not None and not self._idle():
+            self._end()
+
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Make no pause as long as the context is open: somebody waits for what is in the log."""
+        self._hurried += 1
+        self._end()
+        try:
+            yield
+        finally:
+            self._hurried -= 1
+
+    def _end(self) -> None:
+        if self._pause is not None and not self._pause.done():
+            self._pause.set_result(None)
