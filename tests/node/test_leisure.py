@@ -1,6 +1,7 @@
-"""An idle node reads at leisure, and ends its pause as soon as anybody waits for what is in the log."""
+"""An idle node reads at leisure, unless it is behind, and ends its pause when anybody waits for what is in the log."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,19 +13,34 @@ pytestmark = pytest.mark.anyio
 WAIT_S = 20.0
 
 
-class Node:
-    """A node that is idle or not."""
+class Reader:
+    """The reader of a node that is idle or not, with a clock of its own."""
 
     idle = True
+    now_s = 0.0
 
-    def __init__(self) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(leisure, "time", SimpleNamespace(monotonic=lambda: self.now_s))
         self.leisure = Leisure(lambda: self.idle)
 
-    async def pausing(self) -> asyncio.Task[None]:
-        """Begin a pause."""
+    async def pausing(self, *, waited_s: float = 0.01) -> asyncio.Task[None]:
+        """Begin the pause after a batch that came so late."""
+        self.now_s += waited_s
+        self.leisure.read()
         task = asyncio.create_task(self.leisure.pause())
         await asyncio.sleep(0)
         return task
+
+
+@pytest.fixture
+def reader(monkeypatch: pytest.MonkeyPatch) -> Reader:
+    return Reader(monkeypatch)
+
+
+@pytest.fixture
+def long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses that nobody would see the end of."""
+    monkeypatch.setattr(leisure, "LEISURE_S", 3600.0)
 
 
 async def ends(task: asyncio.Task[None]) -> None:
@@ -32,40 +48,41 @@ async def ends(task: asyncio.Task[None]) -> None:
         await task
 
 
-async def test_a_pause_ends_by_itself() -> None:
-    node = Node()
-    await ends(await node.pausing())
-    await ends(await node.pausing())
+async def test_a_pause_ends_by_itself(reader: Reader) -> None:
+    await ends(await reader.pausing())
+    await ends(await reader.pausing())
 
 
-async def test_a_node_that_owes_something_makes_no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leisure, "LEISURE_S", 3600.0)
-    node = Node()
-    node.idle = False
-    await ends(await node.pausing())
+@pytest.mark.usefixtures("long")
+async def test_a_node_that_owes_something_makes_no_pause(reader: Reader) -> None:
+    reader.idle = False
+    await ends(await reader.pausing())
 
 
-async def test_a_pause_ends_when_the_node_owes_something(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leisure, "LEISURE_S", 3600.0)
-    node = Node()
-    task = await node.pausing()
-    node.leisure.look()
+@pytest.mark.usefixtures("long")
+async def test_a_node_that_is_behind_makes_no_pause(reader: Reader) -> None:
+    await ends(await reader.pausing(waited_s=0.0))
+
+
+@pytest.mark.usefixtures("long")
+async def test_a_pause_ends_when_the_node_owes_something(reader: Reader) -> None:
+    task = await reader.pausing()
+    reader.leisure.look()
     await asyncio.sleep(0)
     assert not task.done()
-    node.idle = False
-    node.leisure.look()
+    reader.idle = False
+    reader.leisure.look()
     await ends(task)
 
 
-async def test_nobody_who_waits_for_the_log_waits_for_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leisure, "LEISURE_S", 3600.0)
-    node = Node()
-    task = await node.pausing()
-    with node.leisure.hurried(), node.leisure.hurried():
+@pytest.mark.usefixtures("long")
+async def test_nobody_who_waits_for_the_log_waits_for_a_pause(reader: Reader) -> None:
+    task = await reader.pausing()
+    with reader.leisure.hurried(), reader.leisure.hurried():
         await ends(task)
-        await ends(await node.pausing())
-    task = await node.pausing()
+        await ends(await reader.pausing())
+    task = await reader.pausing()
     assert not task.done()
     task.cancel()
     await asyncio.wait([task])
-    node.leisure.look()
+    reader.leisure.look()

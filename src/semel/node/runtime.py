@@ -450,6 +450,7 @@ class Runtime:
 
     async def _read(self, after: int) -> None:
         async for batch in self._log.follow(after):
+            self._leisure.read()
             self._trimmer.read(batch)
             known = max(self._decider.ledger.position - batch.first + 1, 0)
             if news := batch.entries[known:]:
