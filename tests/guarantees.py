@@ -353,6 +353,7 @@ BESIDE = {
     "test_presence": "suspicion: how fast a leader is found, never whether it is right",
     "test_scenes": "replays the scenes, which are named one by one",
     "test_sqlite_opening": "which files are logs, and what is said of those that are none",
+    "test_etcd_stream": "how the events of a stream are handed over; a follower judges them and believes none",
     "test_etcd_upkeep": "etcd stays small and closed to strangers",
     "test_etcd_address": "which URLs name a log in etcd, and what is said of those that do not",
     "test_peers": "the connections between nodes, which may lose anything",
