@@ -40,7 +40,7 @@ def _is_shaped(result: Any) -> TypeGuard[dict[str, Any]]:
     if not is_plain(result) or "resultType" not in result:
         return False
     said = result.get("_meta", {})
-    return None not in said.values() and _PROTOCOL not in "\n".join(said)
+    return None not in said.values() and _PROTOCOL not in "\n".join(said)  # the names looked through at once
 
 
 def _sieved(result: Any) -> dict[str, Any]:

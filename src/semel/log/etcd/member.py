@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 import grpc
 from aetcd.rpc import rpc_pb2_grpc as services
 
-from semel.crossing import way_to
+from semel.crossing import settling, way_to
 from semel.deadlines import Deadlines
 from semel.errors import LogError
 from semel.log.etcd.address import EtcdAddress
@@ -86,23 +86,18 @@ class Member:
         loop = asyncio.get_running_loop()
         back, answered = way_to(loop), loop.create_future()
 
-        def settle() -> None:
-            if not answered.done():
-                answered.set_result(None)
-
-        def tell(_: object) -> None:
+        def tell(call: Any) -> None:
             with suppress(RuntimeError):  # the loop is closed: nobody waits
-                back.call(settle)
+                back.call(settling(answered, call.result))
 
         if self._closed:
             raise LogError(f"the connection to etcd at {self.endpoint} is closed")
         call = self._calls[method].future(request, timeout=within_s, metadata=_metadata(token))
         call.add_done_callback(tell)
         try:
-            await answered
+            return await answered
         finally:
             call.cancel()  # which does nothing to a call that is done
-        return call.result()
 
     def watch(self, request: Any, *, token: str | None) -> "Stream":
         """Open a stream of events, which ends if the member loses sight of the leader."""
