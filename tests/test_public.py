@@ -63,6 +63,20 @@ async def test_calls_of_one_account_run_one_after_the_other(tmp_path: Path) -> N
     assert max(most) == 1
 
 
+async def test_a_node_that_is_not_up_says_so_to_whoever_calls_and_can_be_started_again(tmp_path: Path) -> None:
+    CHARGED.clear()
+    node = semel.Node(charge, log=f"sqlite://{tmp_path}/log.db", listen="127.0.0.1:0")
+    for _ in range(2):
+        with pytest.raises(semel.errors.NoLeader, match="does not run: it was not started, or has stopped"):
+            await node.call("charge", {"account": "ann", "amount": 5}, key="k")
+        async with node:
+            assert (
+                await node.call("charge", {"account": "ann", "amount": 5}, key="k")
+            ).result == "charged ann 5 under k"
+        await node.stop()  # harmless
+    assert CHARGED == [5]
+
+
 async def test_a_node_without_a_file_wants_to_be_told_its_log() -> None:
     with pytest.raises(UsageError, match="needs a log"):
         semel.Node([charge])

@@ -19,7 +19,7 @@ from platformdirs import user_data_path
 from semel.core.call import NodeId
 from semel.core.decider import Identity
 from semel.core.limits import Limits
-from semel.errors import ListenError, LogUnavailable, SemelError, UsageError
+from semel.errors import ListenError, LogUnavailable, NoLeader, SemelError, UsageError
 from semel.gateway.clients.client import Answer, answer_of
 from semel.gateway.doors.announcing import Announcer
 from semel.gateway.doors.api import api_routes
@@ -35,7 +35,7 @@ from semel.gateway.upstreams.toolbox import McpToolbox
 from semel.log.engines import hosts_of, open_log
 from semel.log.protocol import Log
 from semel.node.departure import Departure
-from semel.node.facade import Facade, starting
+from semel.node.facade import Facade
 from semel.node.peers import MESSAGE_BYTES_MAX
 from semel.node.place import take_place
 from semel.node.replica import Replica
@@ -225,8 +225,9 @@ class Node:
     async def stop(self, drain_s: float | None = None) -> None:
         """Take no new calls, let running tools end for up to `drain_s`, hand over, and go down."""
         if self._door is not None:
-            await self._serving().drain(self.departure.within_s if drain_s is None else drain_s)
+            await self._door.runtime.drain(self.departure.within_s if drain_s is None else drain_s)
         await self._parts.aclose()
+        self._door = None
 
     async def call(
         self, tool: str, arguments: Mapping[str, Any] | None = None, *, key: str | None = None, caller: str = ANONYMOUS
@@ -281,10 +282,10 @@ class Node:
             tasks=Tasks(self._door),
         )
 
-    def _serving(self) -> Runtime:
+    def _serving(self) -> Facade:
         if self._door is None:
-            raise starting()
-        return self._door.runtime
+            raise NoLeader("this node does not run: it was not started, or has stopped. Nothing was run")
+        return self._door
 
 
 def _target(given: object) -> Target:

@@ -42,6 +42,8 @@ from semel.log.memory import MemoryLog
 from semel.log.protocol import Batch
 from semel.node.asides import Aside
 from semel.node.backend import Details, Reply
+from semel.node.departure import Departure
+from semel.node.facade import Facade
 from semel.node.members import Beat
 from semel.node.replica import Replica, digest_of_entry
 from semel.node.runtime import Runtime
@@ -97,23 +99,24 @@ class Tools:
 
 
 class Cluster:
-    """Runtimes that share a log and reach each other without a network."""
+    """Nodes that share a log and reach each other without a network."""
 
     def __init__(self, folder: Path, log: MemoryLog, cluster_id: str) -> None:
         self.folder, self.log, self.cluster_id = folder, log, cluster_id
-        self.nodes: dict[str, Runtime] = {}
+        self.nodes: dict[str, Facade] = {}
         self.replicas: dict[str, Replica] = {}
         self.successors: dict[str, Path] = {}
         """What is given at the URL of a node that is no more."""
         self.followed: dict[str, str] = {}
         """Whose connection each node was last told to keep."""
 
-    async def start(self, name: str, tools: Tools | None = None, *, cluster: str = "semel", **limits: Any) -> Runtime:
+    async def start(self, name: str, tools: Tools | None = None, *, cluster: str = "semel", **limits: Any) -> Facade:
         replica = self.replicas[name] = Replica(self.folder / f"{name}.db")
+        tools = tools or Tools()
         node = Runtime(
             log=self.log,
             replica=replica,
-            toolbox=tools or Tools(),
+            toolbox=tools,
             identity=Identity(NodeId(name, f"i{len(self.nodes)}"), f"http://{name}", cluster, self.cluster_id),
             fetch=self.fetch,
             limits=Limits(**{"grace_s": 0.0, "patience_s": 0.6, "unlogged_after_s": 0.2, **limits}),
@@ -121,8 +124,9 @@ class Cluster:
         node.peers.follow = lambda leader: self._note(name, leader)  # type: ignore[method-assign]  # there is no network
         node.peers.send = lambda to, message: self._send(node, to, message)  # type: ignore[method-assign]
         await node.start()
-        self.nodes[name] = node
-        return node
+        facade = self.nodes[name] = Facade(tools, Departure(0.0))
+        facade.open(node)
+        return facade
 
     def _note(self, name: str, leader: Leader | None) -> None:
         self.followed[name] = "" if leader is None else leader.node.name
@@ -130,7 +134,7 @@ class Cluster:
     def _send(self, sender: Runtime, to: NodeId, message: Forward | Refuse) -> None:
         receiver = self.nodes.get(to.name)
         if receiver is not None:
-            asyncio.get_running_loop().call_soon(receiver.received, sender.identity.node, message)
+            asyncio.get_running_loop().call_soon(receiver.runtime.received, sender.identity.node, message)
 
     async def fetch(self, urls: list[str], into: Path, tell: Callable[[str, int, int], None]) -> None:
         """Copy the replica of the first of these nodes; whoever has died may have a successor at its URL."""
@@ -143,7 +147,7 @@ class Cluster:
         tell(urls[0], 1, 2)
 
     async def crash(self, name: str) -> None:
-        await self.nodes.pop(name).stop()
+        await self.nodes.pop(name).runtime.stop()
         self.replicas.pop(name).close()
 
 
@@ -154,12 +158,12 @@ async def cluster(folder: Path, log: MemoryLog | None = None, cluster_id: str = 
         yield made
     finally:
         for node in made.nodes.values():
-            await node.stop()
+            await node.runtime.stop()
         for replica in made.replicas.values():
             replica.close()
 
 
-async def busy(c: Cluster) -> tuple[Runtime, Tools, "asyncio.Task[Reply]"]:
+async def busy(c: Cluster) -> tuple[Facade, Tools, "asyncio.Task[Reply]"]:
     """Start n1 and a call on it, whose tool runs until its gate is opened."""
     tools = Tools()
     tools.gate.clear()
@@ -247,7 +251,7 @@ async def test_a_node_that_waits_for_the_log_at_its_start_refuses_calls_in_time_
         assert node.readiness() == "no quorum"
         with pytest.raises(NoLeader, match="no quorum"):
             await node.call("work", {}, key="k", caller="c")
-        await asyncio.wait_for(node.drain(patience_s=60.0), 10.0)
+        await asyncio.wait_for(node.runtime.drain(patience_s=60.0), 10.0)
 
 
 async def test_a_node_whose_log_turns_out_not_to_fit_once_it_is_reached_says_so(tmp_path: Path) -> None:
@@ -257,7 +261,7 @@ async def test_a_node_whose_log_turns_out_not_to_fit_once_it_is_reached_says_so(
     log.refusals["tail"] = 2
     async with cluster(tmp_path, log) as nodes:
         node = await nodes.start("n1")
-        assert isinstance(await asyncio.wait_for(node.failed, 10.0), ClusterMismatch)
+        assert isinstance(await asyncio.wait_for(node.runtime.failed, 10.0), ClusterMismatch)
 
 
 class SlowLog(MemoryLog):
@@ -306,7 +310,7 @@ async def test_a_node_that_cannot_hear_the_pulses_goes_on_and_hears_them_later(t
         log.unheard = False
         await nodes.start("n2")
         await until(lambda: len(node.status()["nodes"]) == 2, "n1 hears n2")
-        assert not node.failed.done()
+        assert not node.runtime.failed.done()
 
 
 async def test_a_call_runs_once_and_its_retry_on_another_node_gets_the_same_answer(tmp_path: Path) -> None:
@@ -473,9 +477,9 @@ async def test_a_request_that_comes_in_the_turn_in_which_the_node_retreats_is_an
         node, tools, first = await busy(c)
         late = asyncio.create_task(node.call("work", {}, key="late", caller="shop"))
         await asyncio.sleep(0)
-        node.retreat()
+        node.runtime.retreat()
         tools.gate.set()
-        await node.drain(10)
+        await node.runtime.drain(10)
         assert (await first).record.status is Status.OK
         ended = (await asyncio.gather(late, return_exceptions=True))[0]
         assert isinstance(ended, SemelError) or ended.record.status is Status.OK
@@ -568,7 +572,7 @@ async def test_a_drained_leader_lets_its_tools_end_and_hands_over_at_once(tmp_pa
         n2 = await c.start("n2")
         asking = asyncio.create_task(n1.call("work", {}, key="k", caller="shop"))
         await until(lambda: tools.attempts, "the tool runs")
-        draining = asyncio.create_task(n1.drain(10))
+        draining = asyncio.create_task(n1.runtime.drain(10))
         await until(lambda: n1.readiness() == "this node is going down", "n1 drains")
         tools.gate.set()
         await draining
@@ -585,10 +589,10 @@ async def test_a_call_that_a_drain_does_not_wait_for_may_have_run_and_nobody_say
         n1 = await c.start("n1", tools)
         asking = asyncio.create_task(n1.call("work", {}, key="k", caller="shop"))
         await until(lambda: tools.attempts, "the tool runs")
-        n1.retreat()
+        n1.runtime.retreat()
         status = n1.status()
         assert (status["draining"], status["running_here"], status["waiting_here"]) == (True, 1, 1)
-        await n1.drain(0)
+        await n1.runtime.drain(0)
         with pytest.raises(Undecided, match="may have run"):
             await asking
 
@@ -604,7 +608,7 @@ async def test_a_request_that_comes_after_the_drain_is_told_at_once_what_is_know
         tools.gate.clear()
         asking = asyncio.create_task(n1.call("work", {}, key="running", caller="shop"))
         await until(lambda: len(tools.attempts) == 3, "the tool runs")
-        await n1.drain(0)
+        await n1.runtime.drain(0)
         with pytest.raises(Undecided):
             await asking
 
@@ -618,7 +622,7 @@ async def test_a_request_that_comes_after_the_drain_is_told_at_once_what_is_know
                     await n1.call("work", {}, key="new", caller="shop")
 
         await told_at_once()
-        await c.nodes.pop("n1").stop()
+        await c.nodes.pop("n1").runtime.stop()
         before = asyncio.all_tasks()
         await told_at_once()
         assert asyncio.all_tasks() <= before  # who is asked after the log is closed begins nothing
@@ -671,7 +675,7 @@ async def test_an_append_that_fails_as_its_node_is_stopped_is_not_proposed_again
         await until(lambda: log.appends > before, "it is to begin")
         tasks = asyncio.all_tasks()
         log.held.set_exception(LogUnavailable("no quorum"))
-        await c.nodes.pop("n1").stop()
+        await c.nodes.pop("n1").runtime.stop()
         assert asyncio.all_tasks() <= tasks
         assert log.appends == before + 1
         asking.cancel()
@@ -684,7 +688,7 @@ async def test_a_call_that_could_not_be_logged_in_time_is_told_why(tmp_path: Pat
         await until(lambda: node.readiness() is None, "n1 leads")
         log.trouble = "no quorum: 1 of 3 members reachable"
         first = asyncio.create_task(node.call("work", {}, key="proposed", caller="shop"))
-        await until(lambda: node.trouble is not None, "the trouble is noticed")
+        await until(lambda: node.runtime.trouble is not None, "the trouble is noticed")
         with pytest.raises(Busy, match=r"no quorum: 1 of 3 members reachable: .*Nothing was run; retrying .* is safe"):
             await node.call("work", {}, key="waiting", caller="shop")
         with pytest.raises(Undecided, match=r"no quorum: 1 of 3 members reachable: .*may yet run"):
@@ -793,7 +797,7 @@ async def test_an_entry_that_cannot_be_read_stops_the_node_and_says_why(
         node = await c.start("n1")
         await until(lambda: node.readiness() is None, "n1 leads")
         await c.log.append(await c.log.tail(), [entry])
-        assert isinstance(await asyncio.wait_for(asyncio.shield(node.failed), 10), error)
+        assert isinstance(await asyncio.wait_for(asyncio.shield(node.runtime.failed), 10), error)
         assert "position 3" in str(node.readiness())
         with pytest.raises(error):
             await node.call("work", {}, key="k", caller="shop")
@@ -880,15 +884,15 @@ async def test_a_node_that_was_cut_off_goes_on_from_a_snapshot_and_its_late_outc
         running = asyncio.create_task(n1.call("work", {}, key="late", caller="shop"))
         await until(lambda: tools.attempts, "the tool runs")
         n2 = await c.start("n2")
-        for task in list(n1._tasks._tasks):
+        for task in list(n1.runtime._tasks._tasks):
             if task.get_name() in ("follow", "pulse"):  # it is cut off from the log
                 task.cancel()
-        n2.lost(n1.identity.node)
+        n2.runtime.lost(n1.runtime.identity.node)
         await until(lambda: n2.status()["leader"] == "n2", "n2 leads")
         await until(lambda: n2.status()["in_doubt"] == 1, "the call is in doubt")
         await calls(n2, "more")
         await log.trim(await log.tail())
-        n1._tasks.begin(n1._follow(), "follow")
+        n1.runtime._tasks.begin(n1.runtime._follow(), "follow")
         assert (await running).record.status is Status.IN_DOUBT  # as n1 learns from the snapshot
         assert n1.position >= n2.position
         tools.gate.set()
@@ -923,7 +927,7 @@ async def test_the_leader_trims_what_two_replicas_hold_durably_and_keeps_a_tail(
         n1 = await c.start("n1")
         for number in range(30):
             await calls(n1, f"k{number}")
-        await until(lambda: n1._trimmer.durable == n1.position, "the one replica is durable")
+        await until(lambda: n1.runtime._trimmer.durable == n1.position, "the one replica is durable")
         assert log._first == 1  # that is not enough
         assert "on the disks of 2 live nodes" in n1.status()["warnings"][-1]
         n2 = await c.start("n2")
@@ -948,7 +952,7 @@ async def test_a_read_is_answered_while_the_log_cannot_be_written_and_logged_lat
         made = await node.call("work", {}, key="made", caller="shop", made=True)
         assert (unkeyed.record.position, made.record.position) == (0, 0)
         keyed = asyncio.create_task(node.call("work", {}, key="chosen", caller="shop"))
-        await until(lambda: node.trouble == "no quorum", "the trouble is said")
+        await until(lambda: node.runtime.trouble == "no quorum", "the trouble is said")
         assert not keyed.done()
         log.trouble = None
         assert (await keyed).record.position > 0
@@ -962,10 +966,10 @@ async def test_a_log_whose_entries_are_deleted_behind_running_nodes_ends_them_wi
         await calls(n1, "a", "b")
         n2 = await c.start("n2")
         await until(lambda: n2.position == n1.position, "n2 has read it all")
-        await until(lambda: n2._leisure._pause is None, "n2 waits for what comes next")
+        await until(lambda: n2.runtime._leisure._pause is None, "n2 waits for what comes next")
         del log._entries[2:]
         for node in (n1, n2):
-            error = await asyncio.wait_for(asyncio.shield(node.failed), 10.0)
+            error = await asyncio.wait_for(asyncio.shield(node.runtime.failed), 10.0)
             assert isinstance(error, LogDamaged)
             assert "deleted" in str(error)
 
@@ -984,8 +988,8 @@ async def test_the_last_beat_of_a_node_that_was_dead_before_counts_for_no_copy(
         n1 = await c.start("n1", patience_s=1_000.0)
         for number in range(30):
             await calls(n1, f"k{number}")
-        await until(lambda: n1._trimmer.durable == n1.position, "the one replica is durable")
-        await until(lambda: n1._trimmer.held, "the leader says that nothing is trimmed")
+        await until(lambda: n1.runtime._trimmer.durable == n1.position, "the one replica is durable")
+        await until(lambda: n1.runtime._trimmer.held, "the leader says that nothing is trimmed")
         assert log._first == 1
 
 
@@ -1007,12 +1011,12 @@ async def test_a_call_can_be_waited_for_to_begin_on_every_node(tmp_path: Path) -
         assert (record.status, record.executor.name) == (Status.RUNNING, "n1")
         asked.cancel()  # who asked has gone; the call goes on
         tools.gate.set()
-        await until(lambda: not n2._decider.ledger.open, "the call has ended")
+        await until(lambda: not n2.runtime.ledger.open, "the call has ended")
         ended = await n2.stand(call)
         assert ended is not None
         assert ended.status is Status.OK
-        assert not n1._beginnings._awaited
-        assert not n2._beginnings._awaited
+        assert not n1.runtime.beginnings._awaited
+        assert not n2.runtime.beginnings._awaited
 
 
 async def test_who_watches_a_call_hears_of_each_change_on_every_node_and_of_no_other_call(tmp_path: Path) -> None:
@@ -1023,7 +1027,7 @@ async def test_who_watches_a_call_hears_of_each_change_on_every_node_and_of_no_o
         await until(lambda: n2.readiness() is None, "n2 is ready")
         heard: list[str] = []
         ends = [
-            node.watch(CallId("shop", key), partial(heard.append, f"{name} {key}"))
+            await node.watch(CallId("shop", key), partial(heard.append, f"{name} {key}"))
             for name, node in (("n1", n1), ("n2", n2))
             for key in ("k", "another")
         ]
@@ -1036,8 +1040,8 @@ async def test_who_watches_a_call_hears_of_each_change_on_every_node_and_of_no_o
         assert {*heard} == {"n1 k", "n2 k"}
         for end in ends:
             end()
-        assert not n1._watches._watching
-        assert not n2._watches._watching
+        assert not n1.runtime.watches._watching
+        assert not n2.runtime.watches._watching
 
 
 async def test_how_a_call_stands_is_told_as_of_now_by_a_node_that_lags(tmp_path: Path) -> None:
@@ -1049,7 +1053,7 @@ async def test_how_a_call_stands_is_told_as_of_now_by_a_node_that_lags(tmp_path:
         await until(lambda: n2.position == n1.position, "n2 has read it all")
         log.pause_s = 0.3
         await calls(n1, "k2")
-        assert n2._decider.ledger.find(CallId("shop", "k2")) is None
+        assert n2.runtime.ledger.find(CallId("shop", "k2")) is None
         assert await n2.stand(CallId("shop", "k2")) is not None
         assert await n2.stand(CallId("shop", "nothing")) is None
 

@@ -23,6 +23,8 @@ class Desk:
         self._waiting: dict[int, asyncio.Future[Reply]] = {}
         self._held_bytes = 0
         self._requests = 0
+        self.closed: SemelError | None = None
+        """What those are told who wait now or later, and whose answer is not known; None while answers come."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -85,10 +87,12 @@ class Desk:
         if future is not None and not future.done():
             future.set_exception(error)
 
-    def refuse_all(self, error: SemelError) -> None:
-        """Tell every client that waits why it gets no answer."""
-        for ticket in list(self._waiting):
-            self.refuse(ticket, error)
+    def close(self, error: SemelError) -> None:
+        """Tell every client that waits why it gets no answer; nothing is waited for any more."""
+        if self.closed is None:
+            self.closed = error
+            for ticket in list(self._waiting):
+                self.refuse(ticket, error)
 
 
 class _Ticket:

@@ -1,25 +1,23 @@
 """The node as its doors see it, from the moment when its port is bound and its URL is known.
 
-Until the runtime is there it says that the node is starting; then it passes on what is asked.
+Until the runtime is there it says that the node is starting; then it knows which of its parts to ask.
 """
 
 import asyncio
+import contextlib
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from semel.core.call import CallId, Record
-from semel.errors import NoLeader
+from semel.core.call import CallId, Record, Status
+from semel.core.message import Abandoned, Submitted
+from semel.errors import NoLeader, Unconfirmed
 from semel.node.asides import Asides, Party, Question
 from semel.node.backend import Details, Reply
 from semel.node.departure import Departure
 from semel.node.members import Home
 from semel.node.runtime import Runtime
 from semel.node.tools import Toolbox
-
-
-def starting() -> NoLeader:
-    """Return the error for whoever comes too early."""
-    return NoLeader("this node is starting. Nothing was run; retrying with the same key is safe")
 
 
 class Facade:
@@ -29,6 +27,7 @@ class Facade:
         self._toolbox = toolbox
         self._departure = departure
         self._runtime: Runtime | None = None
+        self._numbers = itertools.count(1)
 
     def open(self, runtime: Runtime) -> None:
         """Let everybody in."""
@@ -38,7 +37,7 @@ class Facade:
     def runtime(self) -> Runtime:
         """The runtime behind the door."""
         if self._runtime is None:
-            raise starting()
+            raise NoLeader("this node is starting. Nothing was run; retrying with the same key is safe")
         return self._runtime
 
     @property
@@ -62,40 +61,63 @@ class Facade:
         details: Details | None = None,
         party: Party | None = None,
     ) -> Reply:
-        """Run a call once and return how it stands."""
-        return await self.runtime.call(
-            tool, arguments, key=key, caller=caller, client=client, made=made, details=details, party=party
-        )
+        """Run a call once and return how it stands; see `Backend.call`."""
+        node = self.runtime
+        call = node.desk.call_of(tool, dict(arguments), key, caller, client, details or Details())
+        heard = contextlib.nullcontext() if party is None else node.asides.waiting(call.id, party)
+        with node.desk.ticket(call) as (ticket, answer), heard:
+            asked = Submitted(ticket, call, node.spec(call, arguments), keyed=key is not None and not made)
+            node.arrivals.arrive(call.id, asked)
+            if node.desk.closed is not None:
+                node.arrivals.take()
+                node.desk.refuse(ticket, node.desk.closed)  # unless it was answered at once
+            try:
+                return await answer
+            finally:
+                if answer.cancelled():
+                    node.arrivals.take()
+                    node.step(Abandoned(ticket))
 
     @property
     def cluster_id(self) -> str:
-        """What the log calls its cluster."""
-        return self.runtime.cluster_id
+        """What the log calls its cluster; "" before its first entry is read."""
+        return self.runtime.ledger.totals.cluster_id
 
     @property
     def retention_ms(self) -> int:
         """How long the result of a call is kept."""
-        return self.runtime.retention_ms
+        return self.runtime.limits.result_retention_ms
 
     async def stand(self, call: CallId) -> Record | None:
-        """Return how a call stands in the log, None if it does not."""
-        return await self.runtime.stand(call)
+        """Return how a call stands in the log; see `Witness.stand`."""
+        ledger = self.runtime.ledger
+        record = ledger.find(call)
+        if record is not None and record.status.final:
+            return record
+        try:
+            await self.read_to_tail()
+        except Unconfirmed:
+            if record is None or record.status is Status.IN_DOUBT:  # doubt is said as the newest word only
+                raise
+        return ledger.find(call)
 
     async def questions(self, call: CallId) -> Mapping[str, Question]:
         """Return what the tool that runs for a call asks just now."""
         return self.runtime.asides.questions(call)
 
     async def watch(self, call: CallId, changed: Callable[[], None]) -> Callable[[], None]:
-        """Have `changed` called whenever a call comes to stand otherwise."""
-        return self.runtime.watch(call, changed)
+        """Have `changed` called whenever a call comes to stand otherwise; see `Witness.watch`."""
+        return self.runtime.watches.watch(call, changed)
 
     async def begun(self, call: CallId) -> None:
-        """Wait until a call has begun."""
-        await self.runtime.begun(call)
+        """Wait until a call has begun; see `Witness.begun`."""
+        await self.runtime.beginnings.wait(call, self.runtime.ledger.open)
 
     async def ask(self, method: str, params: Mapping[str, Any], party: Party) -> dict[str, Any]:
-        """Return what the servers behind this node answer to a request that is no call."""
-        return await self.runtime.ask(method, params, party)
+        """Return what the servers behind this node answer to a request that is no call; raises `Unanswered`."""
+        beside, request = self.runtime.beside, CallId("", str(next(self._numbers)))
+        with beside.waiting(request, party), contextlib.closing(beside.of(request)) as aside:
+            return await self._toolbox.ask(method, params, aside)
 
     def offers(self) -> Mapping[str, Any]:
         """Return what those servers offer."""

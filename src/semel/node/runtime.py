@@ -8,19 +8,18 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from semel.core.call import Call, CallId, Effect, NodeId, Record, Spec, Status
+from semel.core.call import Call, Effect, NodeId, Spec
 from semel.core.codec import decode_entry
 from semel.core.decider import Decider, Identity
 from semel.core.entry import Intent, Read
 from semel.core.ledger import Ledger
 from semel.core.limits import Limits
 from semel.core.message import (
-    Abandoned,
     Answer,
     Committed,
     Deny,
@@ -37,7 +36,6 @@ from semel.core.message import (
     Refusal,
     Refuse,
     Started,
-    Submitted,
     Ticked,
 )
 from semel.errors import (
@@ -45,13 +43,11 @@ from semel.errors import (
     LogTrimmed,
     LogUnavailable,
     SemelError,
-    Unconfirmed,
     Undecided,
 )
 from semel.log.protocol import Log
 from semel.node.arrivals import Arrivals
-from semel.node.asides import AsideMessage, Asides, Party
-from semel.node.backend import Details, Reply
+from semel.node.asides import AsideMessage, Asides
 from semel.node.beginnings import Beginnings
 from semel.node.catchup import CatchUp, Fetch
 from semel.node.committing import Committing
@@ -87,7 +83,7 @@ def now() -> Now:
 
 
 class Runtime:
-    """One running node. `start` it, give it calls, `drain` it, `stop` it."""
+    """One running node. `start` it, let its `Facade` give it calls, `drain` it, `stop` it."""
 
     def __init__(
         self,
@@ -106,46 +102,46 @@ class Runtime:
         self.identity = identity
         self.limits = limits or Limits()
         self.toolbox = toolbox
-        self.peers = Peers(self)
         self.failed: asyncio.Future[SemelError] = asyncio.get_running_loop().create_future()
         """Done when the node cannot go on, with the reason."""
-        self.asides = Asides(identity.node, self.peers.broadcast)
-        """What passes beside the log, here and between the nodes."""
-        self._beside = Asides(identity.node, lambda _message: None)
-        """The same for what is no call, and is of this node alone."""
-        self._asked = 0
-        self.asides.stop = toolbox.stop
-        self.asides.watch = toolbox.watch
-        self._troubles = Troubles()
         self.changed = asyncio.Event()
         """Set and replaced whenever the node has folded something new."""
         self.remarks: list[str] = []
         """What an operator should know of how this node was started; the status shows it as warnings."""
+        self.ledger = Ledger(replica, replica.totals())
+        """What the log says, as far as this node has folded it."""
         self.reach = Reach(log)
-        self._idle = asyncio.Event()
-        """Set once the node drains and owes nothing any more, or cannot go on."""
-        self._parting: SemelError | None = None
-        """What is said, once the drain is over, to those whose answer is not known: nothing is waited for any more."""
-        self._stopped = False
+        self.peers = Peers(self)
+        self.asides = Asides(identity.node, self.peers.broadcast)
+        """What passes beside the log, here and between the nodes."""
+        self.beside = Asides(identity.node, lambda _message: None)
+        """The same for what is no call, and is of this node alone."""
+        self.desk = Desk(identity.node, self.limits)
+        self.beginnings = Beginnings()
+        self.watches = Watches()
+        self.asides.stop = toolbox.stop
+        self.asides.watch = toolbox.watch
+        self.asides.questioned = replica.kept = self.watches.touch
+
         self._log = log
         self._replica = replica
-        self._decider = Decider(identity, Ledger(replica, replica.totals()), self.limits)
-        self._desk = Desk(identity.node, self.limits)
-        self._beginnings = Beginnings()
-        self._watches = Watches()
-        replica.kept = self.asides.questioned = self._watches.touch
+        self._decider = Decider(identity, self.ledger, self.limits)
+        self._idle = asyncio.Event()
+        """Set once the node drains and owes nothing any more, or cannot go on."""
+        self._stopped = False
+        self._troubles = Troubles()
         self._tasks = Tasks(self._fail)
-        self._arrivals = Arrivals(replica, self._decider.ledger, self._step, self._tasks.tell)
-        self._committing = Committing(replica, self._decider.ledger, self.commit)
+        self.arrivals = Arrivals(replica, self.ledger, self.step, self._tasks.tell)
+        self._committing = Committing(replica, self.ledger, self.commit)
         self._performing = Performing(
             log,
             toolbox,
             self.asides,
             self.peers,
-            self._desk,
+            self.desk,
             self._troubles,
             self._tasks,
-            self._step,
+            self.step,
             self._committing.note,
         )
         self._members = Members(log, identity.node.name)
@@ -177,7 +173,7 @@ class Runtime:
 
     async def _join(self, tail: int) -> None:
         self._tasks.begin(self._follow(), "follow")
-        self._step(Started(tail))
+        self.step(Started(tail))
         await self._pulse()
         self._tasks.begin(self._pulse_for_ever(), "pulse")
         self._tasks.begin(self.reach.look_for_ever(), "look")
@@ -187,24 +183,25 @@ class Runtime:
     async def _fitting_tail(self) -> int:
         """Return where the log ends, if the replica fits it."""
         tail = await self.reach.ask()
-        await check_fit(self._log, tail, self._decider.ledger.totals, self._replica.last_entry(), self.identity.cluster)
+        await check_fit(self._log, tail, self.ledger.totals, self._replica.last_entry(), self.identity.cluster)
         return tail
 
     def retreat(self) -> None:
         """Take no new calls from now on, and resign; what runs goes on, and `drain` waits for it."""
-        self._arrivals.take()
-        self._step(Drained())
+        self.arrivals.take()
+        self.step(Drained())
 
     async def drain(self, patience_s: float) -> None:
         """Take no new calls, resign, and let running tools end for up to `patience_s`."""
         self.retreat()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), patience_s)
-        self._parting = Undecided(
-            f"{self.identity.node.name} went down before this call came to an outcome. It may have run or may yet "
-            "run; retrying with the same key is safe, and tells"
+        self.desk.close(
+            Undecided(
+                f"{self.identity.node.name} went down before this call came to an outcome. It may have run or may yet "
+                "run; retrying with the same key is safe, and tells"
+            )
         )
-        self._desk.refuse_all(self._parting)
 
     async def stop(self) -> None:
         """End all tasks; a node that was not drained leaves as if it had crashed."""
@@ -215,21 +212,17 @@ class Runtime:
         if self._decider.draining:
             await self._log.retire(self.identity.node.name)
 
-    # What the gateway asks.
+    # How it stands.
 
     @property
     def position(self) -> int:
         """The last log position that the node has folded."""
-        return self._decider.ledger.position
+        return self.ledger.position
 
     @property
     def trouble(self) -> str | None:
         """Why the log cannot be written or seen just now, if so."""
         return self._troubles.first
-
-    def tools(self) -> Sequence[Mapping[str, Any]]:
-        """Return the tools of this node."""
-        return self.toolbox.tools()
 
     @property
     def leaving(self) -> bool:
@@ -247,83 +240,8 @@ class Runtime:
         if self.trouble is not None:
             return self.trouble
         if not self._decider.live:
-            return f"this node is still reading the log (at position {self._decider.ledger.position})"
-        return None if self._decider.ledger.leader is not None else "no leader yet"
-
-    async def call(
-        self,
-        tool: str,
-        arguments: Mapping[str, Any],
-        *,
-        key: str | None,
-        caller: str,
-        client: str = "",
-        made: bool = False,
-        details: Details | None = None,
-        party: Party | None = None,
-    ) -> Reply:
-        """Run a call once and return how it stands; see `Backend.call`."""
-        call = self._desk.call_of(tool, dict(arguments), key, caller, client, details or Details())
-        if self.failed.done():
-            raise self.failed.result()
-        heard = contextlib.nullcontext() if party is None else self.asides.waiting(call.id, party)
-        with self._desk.ticket(call) as (ticket, answer), heard:
-            asked = Submitted(ticket, call, self._spec(call, arguments), keyed=key is not None and not made)
-            self._arrivals.arrive(call.id, asked)
-            if self._parting is not None:
-                self._arrivals.take()
-                self._desk.refuse(ticket, self._parting)  # unless it was answered at once
-            try:
-                return await answer
-            finally:
-                if answer.cancelled():
-                    self._arrivals.take()
-                    self._step(Abandoned(ticket))
-
-    async def ask(self, method: str, params: Mapping[str, Any], party: Party) -> dict[str, Any]:
-        """Return what this node's servers answer to a request that is no call; raises `Unanswered`."""
-        self._asked += 1
-        request = CallId("", str(self._asked))
-        with self._beside.waiting(request, party), contextlib.closing(self._beside.of(request)) as aside:
-            return await self.toolbox.ask(method, params, aside)
-
-    def _spec(self, call: Call, arguments: Mapping[str, Any]) -> Spec | Refusal:
-        if settled(call) is not None:
-            return Spec(effect=Effect.READ)
-        try:
-            return self.toolbox.examine(call.tool, arguments)
-        except CallError as error:
-            return Refusal(error.code, str(error))
-
-    @property
-    def cluster_id(self) -> str:
-        """What the log calls its cluster; "" before its first entry is read."""
-        return self._decider.ledger.totals.cluster_id
-
-    @property
-    def retention_ms(self) -> int:
-        """How long the result of a call is kept."""
-        return self.limits.result_retention_ms
-
-    async def stand(self, call: CallId) -> Record | None:
-        """Return how a call stands in the log; see `Backend.stand`."""
-        record = self._decider.ledger.find(call)
-        if record is not None and record.status.final:
-            return record
-        try:
-            await self.read_to_tail()
-        except Unconfirmed:
-            if record is None or record.status is Status.IN_DOUBT:  # doubt is said as the newest word only
-                raise
-        return self._decider.ledger.find(call)
-
-    def watch(self, call: CallId, changed: Callable[[], None]) -> Callable[[], None]:
-        """Have `changed` called whenever a call comes to stand otherwise; see `Backend.watch`."""
-        return self._watches.watch(call, changed)
-
-    async def begun(self, call: CallId) -> None:
-        """Wait until a call has begun; see `Backend.begun`."""
-        await self._beginnings.wait(call, self._decider.ledger.open)
+            return f"this node is still reading the log (at position {self.ledger.position})"
+        return None if self.ledger.leader is not None else "no leader yet"
 
     async def read_to_tail(self) -> int:
         """Wait until this node has read all that the log holds as this is asked; return the position of its end.
@@ -341,7 +259,7 @@ class Runtime:
 
     def status(self) -> dict[str, Any]:
         """Return how the cluster stands as this node has read it; the shape of `semel status --json`."""
-        view = View(self._beat(), self._members, self.reach, len(self._desk), self.readiness(), self._remarks())
+        view = View(self._beat(), self._members, self.reach, len(self.desk), self.readiness(), self._remarks())
         return cluster_status(self._decider, view, now())
 
     def home_of(self, name: str) -> Home | None:
@@ -360,19 +278,28 @@ class Runtime:
         held = self._trimmer.held if self._decider.leads else None
         return [*self.remarks, *self.toolbox.remarks(), *([] if held is None else [held])]
 
-    # What peers say (a `Listener`).
+    # What is asked of it, here and by peers (as a `Listener`).
+
+    def spec(self, call: Call, arguments: Mapping[str, Any]) -> Spec | Refusal:
+        """Return how a call is to be run here, or why it is not."""
+        if settled(call) is not None:
+            return Spec(effect=Effect.READ)
+        try:
+            return self.toolbox.examine(call.tool, arguments)
+        except CallError as error:
+            return Refusal(error.code, str(error))
 
     def hello(self) -> Hello:
         """Return how this node introduces itself."""
-        return Hello(self._decider.ledger.totals.cluster_id, self.identity.node, together=True)
+        return Hello(self.ledger.totals.cluster_id, self.identity.node, together=True)
 
     def received(self, sender: NodeId, message: Forward | Refuse) -> None:
         """Take a peer's message."""
         if isinstance(message, Forward):
-            spec = self._spec(message.call, msgspec.json.decode(message.call.arguments))
-            self._arrivals.arrive(message.call.id, Received(sender, message, spec))
+            spec = self.spec(message.call, msgspec.json.decode(message.call.arguments))
+            self.arrivals.arrive(message.call.id, Received(sender, message, spec))
         else:
-            self._step(Received(sender, message))
+            self.step(Received(sender, message))
 
     def overheard(self, sender: NodeId, message: AsideMessage) -> None:
         """Take what a peer says beside the log."""
@@ -388,26 +315,26 @@ class Runtime:
 
     def lost(self, node: NodeId) -> None:
         """Note that this incarnation's process is gone."""
-        self._step(PeerLost(node))
+        self.step(PeerLost(node))
 
     def found(self, node: NodeId) -> None:
         """Note that this incarnation answers."""
-        self._step(PeerFound(node))
+        self.step(PeerFound(node))
 
     # The loop.
 
-    def _step(self, given: Input) -> None:
+    def step(self, given: Input) -> None:
         """Give the decider one input and perform its effects."""
         if self.failed.done():
             return
-        ledger = self._decider.ledger
+        ledger = self.ledger
         position, leader, live = ledger.position, ledger.leader, self._decider.live
         try:
             outputs = self._decider.step(given, now())
             if ledger.position != position:
                 self._committing.soon()
                 self.reach.heard(ledger.position)
-                self._beginnings.look(ledger.open)
+                self.beginnings.look(ledger.open)
                 self.changed.set()
                 self.changed = asyncio.Event()
         except SemelError as error:
@@ -432,10 +359,10 @@ class Runtime:
             self._fail(error)
 
     def _follow_leader(self) -> None:
-        leader = self._decider.ledger.leader
+        leader = self.ledger.leader
         self.peers.follow(None if leader is None or self._decider.leads else leader)
         if leader is not None:
-            term = self._decider.ledger.totals.term
+            term = self.ledger.totals.term
             logger.info("%s leads in term %d", "this node" if self._decider.leads else leader.node.name, term)
 
     async def _follow(self) -> None:
@@ -452,24 +379,24 @@ class Runtime:
         async for batch in self._log.follow(after):
             self._leisure.read()
             self._trimmer.read(batch)
-            known = max(self._decider.ledger.position - batch.first + 1, 0)
+            known = max(self.ledger.position - batch.first + 1, 0)
             if news := batch.entries[known:]:
                 first = batch.first + known
                 entries = tuple(decode_entry(position, data) for position, data in enumerate(news, first))
                 self._committing.note(batch.last, news[-1])
                 self._replica.look_up(entry.call.id for entry in entries if isinstance(entry, Intent | Read))
-                self._step(Committed(first, entries))
+                self.step(Committed(first, entries))
                 await self._leisure.pause()
 
     async def _install_snapshot(self) -> None:
         """Go on from the snapshot of a peer that has read further than the log reaches back."""
-        snapshot = await self._catch_up.bring(self.position, self._decider.ledger.totals.cluster_id)
+        snapshot = await self._catch_up.bring(self.position, self.ledger.totals.cluster_id)
         try:
             if snapshot.totals.position > self.position:
                 self._replica.install(snapshot.path)
                 self._committing.note_digest(snapshot.totals.position, snapshot.last_entry)
-                self._step(Installed(snapshot.totals))
-                self._watches.touch_all()
+                self.step(Installed(snapshot.totals))
+                self.watches.touch_all()
                 logger.info("went on from a peer's snapshot, at position %d", self.position)
         finally:
             snapshot.path.unlink(missing_ok=True)
@@ -477,7 +404,7 @@ class Runtime:
     async def _tick_for_ever(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            self._step(Ticked())
+            self.step(Ticked())
 
     async def _pulse_for_ever(self) -> None:
         while True:
@@ -512,13 +439,13 @@ class Runtime:
             self._troubles.note("pulse", str(error))
         else:
             self._troubles.note("pulse", None)
-            self._step(Pulsed(self._members.signs()))
+            self.step(Pulsed(self._members.signs()))
 
     def _beat(self) -> Beat:
         return Beat(
             incarnation=self.identity.node.incarnation,
             url=self.identity.url,
-            position=self._decider.ledger.position,
+            position=self.ledger.position,
             tools=self.toolbox.fingerprint,
             at_s=now().s,
             durable=self._trimmer.durable,
@@ -530,4 +457,4 @@ class Runtime:
             logger.error("this node cannot go on: %s", error)
             self.failed.set_result(error)
             self._idle.set()
-            self._desk.refuse_all(error)
+            self.desk.close(error)
