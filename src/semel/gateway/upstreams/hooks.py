@@ -27,7 +27,8 @@ from semel.gateway import meta
 from semel.gateway.asker import Asker
 from semel.gateway.upstreams.catalogue import Catalogue, Entry
 from semel.gateway.upstreams.overrides import Reconcile
-from semel.gateway.upstreams.upstream import AtOnce, Upstream
+from semel.gateway.upstreams.sending import AtOnce, request
+from semel.gateway.upstreams.upstream import Upstream
 
 _NOTHING: tuple[Any, ...] = (None, False, "", [], {})
 
@@ -57,7 +58,7 @@ async def ask_upstream(
     given = _arguments(reconcile, hook.definition["inputSchema"], arguments, str(told[meta.KEY]))
     try:
         params = {"name": hook.own_name, "arguments": given, "_meta": told, **hook.task_wanted(lost.spec.timeout_s)}
-        answer = await upstream.request("tools/call", params, Asker(meta=told), AtOnce())
+        answer = await request(upstream, "tools/call", params, Asker(meta=told), AtOnce())
     except MCPError as error:
         raise Unasked(f"{error.message} (protocol error {error.code})") from error
     if not _acted(reconcile, answer):

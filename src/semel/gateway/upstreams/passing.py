@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from semel.gateway.asker import Asker
 from semel.gateway.upstreams.fleet import Fleet
 from semel.gateway.upstreams.polling import ConnectionGone
+from semel.gateway.upstreams.sending import read
 from semel.gateway.upstreams.upstream import Dismissed, Upstream
 
 TIMEOUT_S = 60.0
@@ -65,12 +66,12 @@ class Passing:
                 return await self._at_resource(method, str(params["uri"]), params, asker)
             case "prompts/get":
                 upstream, name = self._prompt(str(params["name"]))
-                return await upstream.read(method, {**params, "name": name}, asker)
+                return await read(upstream, method, {**params, "name": name}, asker)
             case "completion/complete":
                 ref = params["ref"]
                 if ref.get("type") == "ref/prompt":
                     upstream, name = self._prompt(str(ref["name"]))
-                    return await upstream.read(method, {**params, "ref": {**ref, "name": name}}, asker)
+                    return await read(upstream, method, {**params, "ref": {**ref, "name": name}}, asker)
                 return await self._at_resource(method, str(ref["uri"]), params, asker)
             case _:
                 raise MCPError(types.METHOD_NOT_FOUND, "Method not found", method)
@@ -102,7 +103,7 @@ class Passing:
 
     async def _page(self, server: str, method: str, params: dict[str, Any], asker: Asker) -> dict[str, Any]:
         """Return a page of one server's list, with the names that its items have here."""
-        page = await self._fleet.upstreams[server].read(method, params, asker)
+        page = await read(self._fleet.upstreams[server], method, params, asker)
         items = page.get(_LISTS[method], ())
         for item in items:
             if "uri" in item:
@@ -134,7 +135,7 @@ class Passing:
         order = sorted(servers, key=lambda name: name != known)
         for name in order:
             try:
-                result = await servers[name].read(method, params, asker)
+                result = await read(servers[name], method, params, asker)
             except MCPError as error:
                 if name == order[-1] or error.code not in (_RESOURCE_NOT_FOUND, types.INVALID_PARAMS):
                     raise

@@ -33,6 +33,7 @@ from semel.gateway.upstreams.fleet import Fleet
 from semel.gateway.upstreams.hooks import Unasked, ask_upstream
 from semel.gateway.upstreams.passing import Passing
 from semel.gateway.upstreams.polling import ConnectionGone, TaskEnded
+from semel.gateway.upstreams.sending import request
 from semel.gateway.upstreams.servers import InProcess
 from semel.gateway.upstreams.target import Target
 from semel.gateway.upstreams.upstream import Dismissed
@@ -359,7 +360,7 @@ class McpToolbox:
                 **entry.task_wanted(attempt.timeout_s),
             }
             with contextlib.suppress(Dismissed):  # then its successor is found, or nobody
-                return ended(tool, await upstream.request("tools/call", params, asker, run), self._limits)
+                return ended(tool, await request(upstream, "tools/call", params, asker, run), self._limits)
         return not_begun(f"there is no tool {tool!r} here any more. {_nothing_was_run(attempt)}")
 
     async def _known(self, attempt: Attempt) -> dict[str, Any] | None:

@@ -1,14 +1,14 @@
 """One MCP server that is served: a connection that is kept, and opened again when it is lost.
 
-Runs in the toolbox's own loop. Knows servers and their tools as they come; not what semel makes of them.
+Runs in the toolbox's own loop. Knows a server's tools as they come; not what is asked of them over the connection.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Any
 
 import msgspec
 from mcp import MCPError, types
@@ -18,8 +18,6 @@ from semel.errors import UpstreamError
 from semel.gateway.asker import QUESTIONS, Asker
 from semel.gateway.tracing import traced
 from semel.gateway.upstreams.connection import Connection, Manner
-from semel.gateway.upstreams.courier import Errand
-from semel.gateway.upstreams.polling import ConnectionGone, Parted, Polling
 from semel.gateway.upstreams.servers import InProcess, Place
 from semel.gateway.upstreams.spares import Spares
 
@@ -42,38 +40,12 @@ _LAST_ANSWERS_S = 5.0
 """How long calls under way may still be answered over a connection whose session the server has forgotten."""
 
 
-_READS_MAX = 3
-"""How often something is read again whose connection broke: it changes nothing."""
-
-
-class _NotOpened(Exception):
+class NotOpened(Exception):
     """A connection for one asker cannot be opened; nothing was run."""
 
 
 class Dismissed(Exception):
     """The server was taken out of the list, or replaced, while a call waited for it; nothing was run."""
-
-
-class Start(Protocol):
-    """The beginning of a run, as far as an upstream has a say in it."""
-
-    def begin(self) -> None:
-        """Note that the request leaves now; raises CancelledError if its time is over."""
-        ...
-
-    def withdraw(self) -> None:
-        """Note that the request did not reach the server, so that the run has not begun."""
-        ...
-
-
-class AtOnce:
-    """The start of what may always begin."""
-
-    def begin(self) -> None:
-        """Begin."""
-
-    def withdraw(self) -> None:
-        """Take that back."""
 
 
 class Upstream:
@@ -107,7 +79,8 @@ class Upstream:
         self._modern_only = False
         self._connection: Connection | None = None
         self._up = asyncio.Event()
-        self._dismissed = asyncio.Event()
+        self.dismissed = asyncio.Event()
+        """Set once calls that wait for the server shall look for another."""
         self._calls = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -126,9 +99,9 @@ class Upstream:
             began_s = now()
             try:
                 await self._live(first)
-                self._note(f"the server {self.name!r} went away, and is started again")
+                self.note(f"the server {self.name!r} went away, and is started again")
             except UpstreamError as error:
-                self._note(str(error))
+                self.note(str(error))
                 if not first.done():
                     first.set_exception(error)
             if now() - began_s > _RESTART_MAX_S and self.listed:
@@ -140,37 +113,6 @@ class Upstream:
         """Return what to call in the place of a request, if the tool is a function that needs none."""
         return self.place.functions.get(tool) if isinstance(self.place, InProcess) and not traced() else None
 
-    async def request(self, method: str, params: Mapping[str, Any], asker: Asker, start: Start) -> dict[str, Any]:
-        """Return a result as the server gave it, waiting first while the server cannot be reached.
-
-        `params` are those of one of `requests.REQUESTS`; what the server says and asks meanwhile goes to `asker`.
-
-        Raises:
-            MCPError: the server answered with a protocol error.
-            pydantic.ValidationError: it answered with something that is no result of such a request.
-            ConnectionGone: it went away meanwhile, or the task did that it gave in the place of a result.
-            TaskEnded: that task came to an end that is no result.
-            Dismissed: it is not served any more, and was not reached.
-        """
-        self._calls += 1
-        self._idle.clear()
-        try:
-            return await self._insist(method, params, asker, start)
-        finally:
-            self._calls -= 1
-            if not self._calls:
-                self._idle.set()
-
-    async def read(self, method: str, params: Mapping[str, Any], asker: Asker) -> dict[str, Any]:
-        """Return the result of a request that changes nothing, asking again if the connection breaks.
-
-        Raises as `request` does.
-        """
-        for _ in range(_READS_MAX - 1):
-            with contextlib.suppress(ConnectionGone):
-                return await self.request(method, params, asker, AtOnce())
-        return await self.request(method, params, asker, AtOnce())
-
     def watch(self, uris: frozenset[str]) -> None:
         """Hear of changes of these resources from now on, and of no others."""
         self._watched = uris
@@ -180,7 +122,7 @@ class Upstream:
 
     def dismiss(self) -> None:
         """Let the calls under way go on, and those that wait for the server look for another."""
-        self._dismissed.set()
+        self.dismissed.set()
 
     async def idle(self) -> None:
         """Wait until no call is under way."""
@@ -193,87 +135,32 @@ class Upstream:
             self._connection.kill()
         self._spares.kill()
 
-    async def _usable(self) -> None:
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Count a call as under way, as long as the context is open."""
+        self._calls += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self._idle.set()
+
+    async def usable(self) -> None:
         """Wait until calls may use the connection; raises Dismissed if that will not be."""
         while not self._up.is_set():
-            if self._dismissed.is_set():
+            if self.dismissed.is_set():
                 raise Dismissed
-            waits = [asyncio.create_task(each.wait()) for each in (self._up, self._dismissed)]
+            waits = [asyncio.create_task(each.wait()) for each in (self._up, self.dismissed)]
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 for each in waits:
                     each.cancel()
 
-    async def _insist(self, method: str, params: Mapping[str, Any], asker: Asker, start: Start) -> dict[str, Any]:
-        """Send a request until it has reached the server, and no further."""
-        pause_s = _RESTART_FIRST_S
-        learnt = False
-        while True:
-            await self._usable()
-            errand = Errand()
-            try:
-                async with self._connected(asker) as connection:
-                    start.begin()
-                    try:
-                        result = await connection.send(method, params, asker, errand)
-                    except MCPError as error:
-                        if connection.wants_headers(error) and not learnt:
-                            learnt = True  # the session learns them by listing the tools
-                            start.withdraw()
-                            await connection.learn_headers()
-                            continue
-                        if errand.refused is None or errand.broken is not None:
-                            raise await self._fate(connection, errand, error) from error
-                    else:
-                        self._clear()
-                        if result.get("resultType") == "task":
-                            return await self._see_through(Polling(self.name, result), connection, asker)
-                        return result
-                    start.withdraw()
-                    if errand.forgotten:
-                        connection.lose()
-            except _NotOpened as error:
-                errand.refused = str(error)
-            self._note(f"the server {self.name!r} ({self.place}) cannot be reached: {errand.refused}")
-            if self._dismissed.is_set():
-                raise Dismissed
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _RESTART_MAX_S)
-
-    async def _see_through(self, task: Polling, connection: Connection, asker: Asker) -> dict[str, Any]:
-        """Return what comes of a task that was given in the place of a result.
-
-        One of a process ends with it; over HTTP it may outlive its connection, and is asked after over another.
-        """
-        try:
-            async with AsyncExitStack() as further:
-                while True:
-                    try:
-                        return await task.over(connection, asker)
-                    except Parted:
-                        if not connection.remote:
-                            raise ConnectionGone(await self._went_away(connection)) from None
-                    await further.aclose()
-                    connection = await self._reconnected(task, asker, further)
-        finally:
-            task.withdraw()
-
-    async def _reconnected(self, task: Polling, asker: Asker, stack: AsyncExitStack) -> Connection:
-        """Return another connection over which a task is asked after, once there is one."""
-        while True:
-            try:
-                async with asyncio.timeout(task.patience_s):
-                    await self._usable()
-                return await stack.enter_async_context(self._connected(asker))
-            except Dismissed:
-                raise ConnectionGone(f"the server {self.name!r} is not served any more, and its task is lost") from None
-            except (TimeoutError, _NotOpened) as error:
-                task.silent(str(error) or "it cannot be reached")
-            await asyncio.sleep(_RESTART_FIRST_S)
-
     @asynccontextmanager
-    async def _connected(self, asker: Asker) -> AsyncIterator[Connection]:
+    async def connected(self, asker: Asker) -> AsyncIterator[Connection]:
         """Have the connection over which a request goes: the one for all, or one for this asker alone."""
         connection = self._connection
         assert connection is not None
@@ -281,7 +168,7 @@ class Upstream:
         if manner is None:
             await connection.set_level(asker)
             if connection.lost:
-                raise _NotOpened("it went away")
+                raise NotOpened("it went away")
             yield connection
             return
         async with AsyncExitStack() as stack:
@@ -292,13 +179,13 @@ class Upstream:
                 if not spare.modern:
                     await spare.announcements.watching()
                 if spare.lost:
-                    raise _NotOpened("it went away")
-            except _NotOpened:
+                    raise NotOpened("it went away")
+            except NotOpened:
                 raise
             except Exception as raised:  # as manifold as servers are; nothing has been asked for yet
                 error = _bare(raised)
                 self._modern_only |= isinstance(error, MCPError) and error.code == types.UNSUPPORTED_PROTOCOL_VERSION
-                raise _NotOpened(_line(error)) from error
+                raise NotOpened(_line(error)) from error
             yield spare
 
     def _manner_for(self, shared: Connection, asker: Asker) -> Manner | None:
@@ -313,19 +200,6 @@ class Upstream:
             party = asker.party or f"request {id(asker)}"
             return Manner(True, msgspec.json.encode(said, order="deterministic"), party)
         return None
-
-    async def _fate(self, connection: Connection, errand: Errand, error: MCPError) -> Exception:
-        """Return what an error means for the call: that its server went away, or what the server said."""
-        if errand.broken is not None:
-            return ConnectionGone(f"the connection to the server {self.name!r} broke during the call: {errand.broken}")
-        if errand.said is not None:
-            return MCPError(error.code, errand.said)
-        if connection.explains(error):
-            return ConnectionGone(await self._went_away(connection))
-        return error
-
-    async def _went_away(self, connection: Connection) -> str:
-        return f"the server {self.name!r} went away during the call{await connection.ending()}"
 
     async def _live(self, first: "asyncio.Future[None]") -> None:
         """Live through one connection, from its opening to its loss; raises UpstreamError if it cannot be opened."""
@@ -378,7 +252,7 @@ class Upstream:
                 connection.announcements.watch(self._watched)
                 handshake.reschedule(None)
                 self._up.set()
-                self._clear()
+                self.clear()
                 if not first.done():
                     first.set_result(None)
                 try:
@@ -403,11 +277,11 @@ class Upstream:
                 try:
                     async with asyncio.timeout(_HANDSHAKE_S):
                         await self._read_tools(connection)
-                    self._clear()
+                    self.clear()
                     await asyncio.sleep(_RELIST_S)
                 except (MCPError, ValidationError, TimeoutError, UpstreamError) as error:
                     if not connection.lost:
-                        self._note(
+                        self.note(
                             f"the server {self.name!r} said that its tools have changed, and does not list them: "
                             f"{_line(error)}. They stay as they were"
                         )
@@ -418,12 +292,14 @@ class Upstream:
         self.instructions = connection.session.instructions
         self._on_change()
 
-    def _note(self, trouble: str) -> None:
+    def note(self, trouble: str) -> None:
+        """Note why the server cannot take calls just now, and let the process's own log say it once."""
         if trouble != self.trouble:
             _log.warning("%s", trouble)
             self.trouble = trouble
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Note that the server has answered."""
         if self.trouble is not None:
             _log.info("the server %r is there again", self.name)
             self.trouble = None
