@@ -1,5 +1,6 @@
 """What all tests share: async tests run on asyncio, and processes that run tests side by side share the suite out."""
 
+import signal
 from collections.abc import Generator
 from itertools import chain, zip_longest
 from typing import Any
@@ -20,6 +21,12 @@ class Shares(LoadFileScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return share_of(nodeid)
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C mean what it does, for the processes of tests, too: a shell's job in the background ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def folder_of(nodeid: str) -> str:

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -94,9 +95,15 @@ def test_keep_leaves_the_folder(semel: Semel, monkeypatch: pytest.MonkeyPatch, t
     assert {path.name for path in (tmp_path / "kept").iterdir()} == {"server.py", "starts.txt"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_demo_that_is_interrupted_clears_everything_away(tmp_path: Path, number: signal.Signals) -> None:
-    command = [sys.executable, "-u", "-m", "semel", "demo"]
+IN_THE_BACKGROUND = ("sh", "-c", """trap '' INT; exec "$@" """, "sh")
+"""Starts a command as a shell without job control starts one with `&`: deaf to Ctrl-C."""
+
+
+@pytest.mark.parametrize(("number", "shell"), [(signal.SIGINT, ()), (signal.SIGTERM, IN_THE_BACKGROUND)])
+def test_a_demo_that_is_interrupted_clears_everything_away(
+    tmp_path: Path, number: signal.Signals, shell: Sequence[str]
+) -> None:
+    command = [*shell, sys.executable, "-u", "-m", "semel", "demo"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(tmp_path)
     ) as demo:

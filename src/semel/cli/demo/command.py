@@ -51,6 +51,8 @@ def demo(keep: Path | None, quorum: bool) -> Exit:
     folder = _new_or_empty(keep) if keep is not None else Path(tempfile.mkdtemp(prefix="semel-demo-"))
     try:
         return asyncio.run(_play(folder, keep=keep is not None, quorum=quorum))
+    except asyncio.CancelledError:  # by a signal that is not Ctrl-C
+        raise click.Abort from None
     finally:
         if keep is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -85,8 +87,11 @@ def _cast(folder: Path, narrator: Narrator, *, quorum: bool) -> tuple[Stage, Sto
 
 async def _play(folder: Path, *, keep: bool, quorum: bool) -> Exit:
     begun_s = time.monotonic()
+    playing = asyncio.current_task()
+    assert playing is not None
     for ending in (signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(ending, signal.raise_signal, signal.SIGINT)
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # as nohup has it
+            asyncio.get_running_loop().add_signal_handler(ending, playing.cancel)
     narrator = Narrator(stdout_console())
     stage, story = _cast(folder, narrator, quorum=quorum)
     try:
