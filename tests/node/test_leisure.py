@@ -65,6 +65,13 @@ async def test_a_node_that_is_behind_makes_no_pause(reader: Reader) -> None:
 
 
 @pytest.mark.usefixtures("long")
+async def test_what_was_waited_for_before_a_batch_without_a_pause_does_not_count_for_the_next(reader: Reader) -> None:
+    reader.now_s += 1.0
+    reader.leisure.read()
+    await ends(await reader.pausing(waited_s=0.0))
+
+
+@pytest.mark.usefixtures("long")
 async def test_a_pause_ends_when_the_node_owes_something(reader: Reader) -> None:
     task = await reader.pausing()
     reader.leisure.look()

@@ -28,8 +28,9 @@ class Leisure:
         self._pause: asyncio.Future[None] | None = None
 
     def read(self) -> None:
-        """Note that a batch has come."""
-        self._waited = time.monotonic() - self._asked_s > WAITED_S
+        """Note that a batch has come; without a `pause` the next is asked for at once."""
+        asked_s, self._asked_s = self._asked_s, time.monotonic()
+        self._waited = self._asked_s - asked_s > WAITED_S
 
     async def pause(self) -> None:
         """Let others have their turn, and, as long as the node is idle, some more; then the next batch is asked for."""
