@@ -1,5 +1,6 @@
 """A short run of `make chaos`, from a seed that stays; and that it leaves nothing behind."""
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,9 @@ def left_of(folder: Path) -> list[str]:
     return mounts + processes
 
 
+# asyncio and anyio each drop a connection that is cut, or given up, in the very moment in which it comes to stand: the
+# storm cuts so many that it meets that now and then. They are collected here, and not in a later test.
+@pytest.mark.filterwarnings("ignore:unclosed (transport|<socket)")
 @pytest.mark.anyio
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("log", sorted(STORES))
@@ -35,6 +39,7 @@ async def test_a_storm_breaks_no_promise_and_leaves_nothing_behind(
     if log == "etcd" and (why := why_no_etcd()):
         pytest.skip(why)
     breaches, page = await chaos(tmp_path, log=log, seed=SEED, seconds=STORM_S)
+    gc.collect()
     assert not breaches, f"seed {SEED}; see {tmp_path}\n{page}"
     assert not left_of(tmp_path)
     calls, faults = (next(line for line in page.splitlines() if line.startswith(what)) for what in ("calls", "fau"))
