@@ -21,7 +21,7 @@ demo-quorum: $(READY)  ## the same on three etcd members and three nodes; etcd's
 
 # A test starts many processes: what one of them has compiled, the others need not.
 test: export PYTHONDONTWRITEBYTECODE =
-test: $(READY)  ## the whole test suite, with coverage of the core; in as many processes as WORKERS=auto says
+test: $(READY)  ## the whole test suite, with coverage of the core by its own tests; in as many processes as WORKERS=auto says
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS) --cov
 
 check: lint types imports  ## lint, types and import rules

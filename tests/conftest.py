@@ -46,7 +46,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Shares:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the long shares first, and let those that compute and those that wait take turns."""
+    """Put the long shares first, and let those that compute and those that wait take turns.
+
+    The core has to be covered by its own tests; the others, which tracing slows to a half or less, are not traced.
+    """
+    for item in items:
+        if folder_of(item.nodeid) != "core":
+            item.add_marker("no_cover")
     if hasattr(config, "workerinput"):
         shares: dict[str, list[pytest.Item]] = {}
         for item in sorted(items, key=lambda item: rank(folder_of(item.nodeid))):
