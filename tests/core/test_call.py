@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,9 +20,10 @@ from semel.core.call import (
     check_key,
     digest_of,
     encode_arguments,
+    encode_payload,
     is_plain_json,
 )
-from semel.core.limits import Limits
+from semel.core.limits import NESTING_MAX, Limits
 from semel.errors import BadArguments, BadKey, TooLarge
 
 from .values import a_call, a_record
@@ -227,6 +229,28 @@ def nested(depth: int) -> dict[str, Any]:
 def test_what_is_not_json_is_bad_arguments(arguments: dict[str, Any]) -> None:
     with pytest.raises(BadArguments, match=r"^the arguments are not JSON: .*\. Nothing was run$"):
         encode_arguments(arguments, Limits())
+
+
+@pytest.mark.parametrize("leaf", [None, 1.5], ids=["plain", "with a number that is not"])
+@pytest.mark.parametrize("around", [lambda it: [it], lambda it: (it,), lambda it: {"a": it}], ids=["[]", "()", "{}"])
+def test_what_is_nested_more_deeply_than_every_node_can_read_is_no_payload(
+    leaf: object, around: Callable[[object], object]
+) -> None:
+    inner = leaf
+    for _ in range(NESTING_MAX - 1):
+        inner = around(inner)
+    assert json.loads(encode_payload({"a": inner}))
+    assert len(digest_of("charge", {"a": inner})) == 64
+    with pytest.raises(RecursionError, match=f"nested more deeply than {NESTING_MAX} levels"):
+        encode_payload({"a": around(inner)})
+    with pytest.raises(BadArguments, match="nested too deeply"):
+        digest_of("charge", {"a": around(inner)})
+
+
+def test_half_a_character_is_an_error_or_a_question_mark() -> None:
+    with pytest.raises(UnicodeEncodeError):
+        encode_payload({"a": "\ud800"})
+    assert encode_payload({"a": "\ud800"}, odd="replace") == b'{"a":"?"}'
 
 
 def test_running_and_in_doubt_are_no_outcomes() -> None:

@@ -1,13 +1,16 @@
 """Entries and messages come back from bytes as they went in; what is not one is said to be damaged or newer."""
 
 import json
+import sys
+from typing import Any
 
 import msgspec
 import pytest
 
-from semel.core.call import CallId, Effect, Status
+from semel.core.call import CallId, Effect, Status, encode_payload
 from semel.core.codec import decode_entry, decode_message, encode
 from semel.core.entry import Entry, Forgot, Restored
+from semel.core.limits import NESTING_MAX
 from semel.core.message import Forward, Hello, Message, Refusal, Refuse
 from semel.errors import LogDamaged, LogNewer
 
@@ -73,6 +76,18 @@ def test_an_entry_is_one_json_object_with_its_type_and_version() -> None:
         "reason": "n1 was lost",
         "at_ms": 3000,
     }
+
+
+def test_the_most_deeply_nested_payload_is_read_wherever_python_is_already_deep() -> None:
+    payload: dict[str, Any] = {}
+    for _ in range(NESTING_MAX - 1):
+        payload = {"a": payload}
+    entry = msgspec.structs.replace(outcome(N1, 3), result=msgspec.Raw(encode_payload(payload)))
+
+    def read_below(frames: int) -> Entry:
+        return read_below(frames - 1) if frames else decode_entry(4, encode(entry))
+
+    assert read_below(sys.getrecursionlimit() // 2) == entry
 
 
 def test_a_payload_is_embedded_as_it_came() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 MODE = sys.argv[1]
 OBJECT = {"type": "object"}
+DEEP = json.loads("[" * 500 + "]" * 500)
 
 
 def say(value: Any) -> None:
@@ -78,6 +79,11 @@ def call(asked: dict[str, Any]) -> None:
             answer(asked, done)
         case "no_result", "a":
             answer(asked, {"content": "done"})
+        case "deep", "a":
+            answer(asked, {**done, "structuredContent": {"a": DEEP}})
+        case "deep_error", "a":
+            error = {"code": 7, "message": "too deep to tell", "data": DEEP}
+            say({"jsonrpc": "2.0", "id": asked["id"], "error": error})
         case _:
             answer(asked, done)
 

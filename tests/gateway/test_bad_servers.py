@@ -98,6 +98,17 @@ async def test_a_result_that_is_none_is_an_error_that_says_that_the_tool_ran(wri
         assert "a ran, and what its server answered is no result of a tool" in text(end)
 
 
+@pytest.mark.parametrize("mode", ["deep", "deep_error"])
+async def test_what_is_nested_too_deeply_to_be_read_again_does_not_get_into_the_log(write: Write, mode: str) -> None:
+    async with toolbox(write, bad=bad(mode)) as box:
+        end = await box.run(attempt("a"))
+        assert isinstance(end, Done)
+        assert end.status is Status.ERROR
+        said = {"deep": "a ran, and what it returned is not JSON: nested more deeply than 200 levels"}
+        assert said.get(mode, "too deep to tell") in text(end)
+        assert len(end.result) < 1000
+
+
 async def test_of_two_tools_with_one_name_neither_is_served(write: Write) -> None:
     async with toolbox(write, bad=bad("twice")) as box:
         assert [tool["name"] for tool in box.tools()] == ["a"]

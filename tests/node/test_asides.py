@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from semel.core.call import CallId, NodeId
+from semel.core.limits import NESTING_MAX
 from semel.node import asides
 from semel.node.asides import OPEN_MAX, AsideMessage, Asides, Question, Unanswered, Watched
 
@@ -73,6 +74,17 @@ async def test_who_waits_for_one_call_cannot_answer_for_another() -> None:
     pair.bring()
     assert not pair.leader._calls
     assert not pair.follower._calls
+
+
+async def test_what_no_peer_could_read_is_not_said_to_one() -> None:
+    pair, deep = Pair(), dict[str, Any]()
+    for _ in range(NESTING_MAX):
+        deep = {"a": deep}
+    pair.leader.tell(CALL, "notifications/message", deep)
+    with pytest.raises(Unanswered, match="the question is not JSON: nested more deeply than 200 levels"):
+        await pair.leader.of(CALL).ask("elicitation/create", deep)
+    assert not pair.on_way
+    assert not pair.leader._calls
 
 
 @pytest.mark.parametrize("at", ["leader", "follower"])
@@ -174,7 +186,7 @@ async def test_what_changes_without_end_is_said_now_and_again(monkeypatch: pytes
 
 async def test_a_question_that_cannot_be_told_to_other_nodes_leaves_nothing_behind() -> None:
     pair = Pair()
-    with pytest.raises(UnicodeEncodeError):
+    with pytest.raises(Unanswered, match="the question is not JSON"):
         await pair.leader.of(CALL).ask("elicitation/create", {"message": "\ud800"})
     assert not pair.leader._calls
     assert not pair.leader._answers

@@ -7,12 +7,14 @@ are many of these values at a time, and none can be part of a cycle, so Python's
 import enum
 import hashlib
 import json
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import rfc8785
 
-from semel.core.limits import Limits
+from semel.core.limits import NESTING_MAX, Limits
 from semel.errors import BadArguments, BadKey, TooLarge
 
 NO_META = msgspec.Raw(b"{}")
@@ -198,15 +200,12 @@ def encode_arguments(arguments: dict[str, Any], limits: Limits) -> msgspec.Raw:
     """Return `arguments` as JSON bytes.
 
     Raises:
-        BadArguments: a value is not JSON (NaN, for one).
+        BadArguments: a value is not JSON (NaN, for one), or they are nested too deeply.
         TooLarge: the JSON is over `limits.arguments_bytes_max`.
 
     """
     try:
-        if is_plain_json(arguments):
-            encoded = msgspec.json.encode(arguments)
-        else:
-            encoded = json.dumps(arguments, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        encoded = encode_payload(arguments)
     except (TypeError, ValueError, RecursionError) as error:
         raise BadArguments(f"the arguments are not JSON: {error}. Nothing was run") from error
     if len(encoded) > limits.arguments_bytes_max:
@@ -215,6 +214,21 @@ def encode_arguments(arguments: dict[str, Any], limits: Limits) -> msgspec.Raw:
             "store the data elsewhere and pass its name. Nothing was run"
         )
     return msgspec.Raw(encoded)
+
+
+def encode_payload(value: dict[str, Any], *, odd: str = "strict") -> bytes:
+    """Return what a call was given or gave as JSON, which every node can read in an entry of the log.
+
+    `odd` says what becomes of half characters (surrogates), which UTF-8 does not have: an error, or ("replace") a ?.
+
+    Raises:
+        TypeError, ValueError: it is not JSON.
+        RecursionError: it is nested more deeply than `NESTING_MAX`.
+    """
+    if is_plain_json(value):
+        with suppress(UnicodeEncodeError):
+            return msgspec.json.encode(value)
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(errors=odd)
 
 
 def digest_of(tool: str, arguments: dict[str, Any], answers: dict[str, Any] | None = None) -> str:
@@ -254,7 +268,7 @@ def _plainly_canonical(given: list[Any]) -> bytes | None:
 
     The two may differ in numbers that are no integers, and in the order of names that are not ASCII: then it is None.
     """
-    if not is_plain_json(given):
+    if not is_plain_json(given, NESTING_MAX + 1):  # the list around it
         return None
     canonical = _sorting_encoder.encode(given)
     return canonical if canonical.isascii() else None
@@ -263,26 +277,32 @@ def _plainly_canonical(given: list[Any]) -> bytes | None:
 _ALWAYS_PLAIN = frozenset({str, bool, type(None)})
 
 
-def is_plain_json(value: Any) -> bool:
-    """Return whether a value has one spelling in JSON, but for the order of names: it has no floats and no big ints."""
+def is_plain_json(value: Any, levels: int = NESTING_MAX) -> bool:
+    """Return whether a value has one spelling in JSON, but for the order of names: it has no floats and no big ints.
+
+    Raises:
+        RecursionError: it is nested more deeply than so many levels, plain or not.
+    """
     kind = type(value)
     if kind in _ALWAYS_PLAIN:
         return True
     if kind is int:
         return bool(-JSON_INTEGER_MAX <= value <= JSON_INTEGER_MAX)
-    if kind is dict:
+    plain = kind is dict or kind is list
+    parts: Iterable[Any] = value
+    if isinstance(value, dict):
         for name in value:
             if type(name) is not str:
-                return False
+                plain = False
         parts = value.values()
-    elif kind is list:
-        parts = value
-    else:
+    elif not isinstance(value, list | tuple):
         return False
-    for part in parts:  # noqa: SIM110  # every call is looked through, and a generator takes twice as long
-        if type(part) not in _ALWAYS_PLAIN and not is_plain_json(part):
-            return False
-    return True
+    if not levels:
+        raise RecursionError(f"nested more deeply than {NESTING_MAX} levels")
+    for part in parts:  # every call is looked through, and a generator takes twice as long
+        if type(part) not in _ALWAYS_PLAIN and not is_plain_json(part, levels - 1):
+            plain = False
+    return plain
 
 
 def _exact(value: Any) -> Any:

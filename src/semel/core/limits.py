@@ -2,6 +2,10 @@
 
 import msgspec
 
+NESTING_MAX = 200
+"""Arrays and objects in one another, in what a call was given or gave: as deep as the SDK of MCP reads a result. It is
+no one node's choice, for each reads what another wrote, and Python reads no JSON that is nested without end."""
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What a node takes on and how long it waits; none of these can break a promise."""

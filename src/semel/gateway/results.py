@@ -1,13 +1,13 @@
 """CallToolResults as they are kept in the log: what a tool gave, or what semel says in its place."""
 
-import contextlib
-import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
+from mcp.types import ErrorData
 
-from semel.core.call import Status, is_plain_json
+from semel.core.call import Status, encode_payload
 from semel.core.limits import Limits
 from semel.gateway import meta
 from semel.node.tools import Done
@@ -19,18 +19,28 @@ _OURS = (_ENVELOPE, meta.SOURCE, meta.PROTOCOL_ERROR)
 """What a tool's own result does not get to say."""
 
 
-def failed(text: str, status: Status = Status.ERROR, *, error: dict[str, Any] | None = None) -> Done:
-    """Return the end of a run that gave no result of its own: `text` says what happened.
+def failed(text: str, status: Status = Status.ERROR) -> Done:
+    """Return the end of a run that gave no result of its own: `text` says what happened."""
+    return Done(status, _said(_failure(text)))
 
-    `error` is that of JSON-RPC that the tool's server gave in the place of a result, if it gave one.
+
+def refused(text: str, error: ErrorData) -> Done:
+    """Return the end of a run whose server gave an error of JSON-RPC in the place of a result; `text` says which.
+
+    The error is kept, but for data that is not JSON or nested too deeply.
     """
-    said = {} if error is None else {"_meta": {meta.PROTOCOL_ERROR: error}}
-    return Done(status, _encoded({**_failure(text), **said}, odd="replace"))
+    with suppress(ValueError, RecursionError):
+        return _refused(text, error.model_dump(mode="json", exclude_none=True))
+    return _refused(text, {"code": error.code, "message": error.message})
+
+
+def _refused(text: str, error: dict[str, Any]) -> Done:
+    return Done(Status.ERROR, _said({**_failure(text), "_meta": {meta.PROTOCOL_ERROR: error}}))
 
 
 def not_begun(text: str, status: Status = Status.ERROR) -> Done:
     """Return the end of a run that never reached its tool: `text` says why, and is semel's word alone."""
-    return Done(status, _encoded({**_failure(text), "_meta": {meta.SOURCE: "semel"}}, odd="replace"))
+    return Done(status, _said({**_failure(text), "_meta": {meta.SOURCE: "semel"}}))
 
 
 def _failure(text: str) -> dict[str, Any]:
@@ -52,7 +62,7 @@ def ended(tool: str, result: dict[str, Any], limits: Limits) -> Done:
         return failed(f"{tool} answered with a result of another kind ({kind}), which semel cannot pass on")
     is_error = result.get("isError") is True
     try:
-        encoded = _encoded(_without_envelope(result), odd="replace" if is_error else "strict")
+        encoded = encode_payload(_without_envelope(result), odd="replace" if is_error else "strict")
     except (TypeError, ValueError, RecursionError) as error:
         return failed(f"{tool} ran, and what it returned is not JSON: {error}")
     if len(encoded) > limits.result_bytes_max:
@@ -61,7 +71,7 @@ def ended(tool: str, result: dict[str, Any], limits: Limits) -> Done:
             "that can be kept: let it store the data elsewhere and return its name"
         )
     status = Status.INPUT_REQUIRED if kind == "input_required" else Status.ERROR if is_error else Status.OK
-    return Done(status, encoded)
+    return Done(status, msgspec.Raw(encoded))
 
 
 def _without_envelope(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,12 +80,6 @@ def _without_envelope(result: Mapping[str, Any]) -> dict[str, Any]:
     return {**bare, "_meta": said} if said else bare
 
 
-def _encoded(value: dict[str, Any], *, odd: str) -> msgspec.Raw:
-    """Return `value` as JSON; `odd` says what becomes of half characters (surrogates), which UTF-8 does not have.
-
-    The text of an error may have some, where it names a file for one, and is told with a ? in their place.
-    """
-    if is_plain_json(value):
-        with contextlib.suppress(UnicodeEncodeError):
-            return msgspec.Raw(msgspec.json.encode(value))
-    return msgspec.Raw(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(errors=odd))
+def _said(value: dict[str, Any]) -> msgspec.Raw:
+    """Return what is said of a failure: its text may have half characters, where it names a file for one."""
+    return msgspec.Raw(encode_payload(value, odd="replace"))

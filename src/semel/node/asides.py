@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from semel.core.call import CallId, NodeId
+from semel.core.call import CallId, NodeId, encode_payload
 
 QUESTIONS_MAX = 4096
 """Questions of tools on other nodes that are remembered for who may yet ask for their call; the oldest go first."""
@@ -239,12 +239,16 @@ class Asides:
         return Aside(self, self._loop, call)
 
     def tell(self, call: CallId, method: str, params: dict[str, Any]) -> None:
-        """Pass a notification of a tool that runs here on to whoever waits: here, or else at the peers."""
+        """Pass a notification of a tool that runs here on to whoever waits: here, or else at the peers.
+
+        One that no peer could read is said to nobody.
+        """
         aside = self._calls.get(call)
         if aside is not None and aside.parties:
             self._tell_here(aside, method, params)
         else:
-            self._broadcast(Told(call, method, msgspec.Raw(msgspec.json.encode(params))))
+            with suppress(TypeError, ValueError, RecursionError):
+                self._broadcast(Told(call, method, msgspec.Raw(encode_payload(params))))
 
     async def ask(
         self, call: CallId, method: str, params: dict[str, Any], over: "asyncio.Future[None]"
@@ -255,11 +259,15 @@ class Asides:
             why = "the call has ended" if over.done() else f"{OPEN_MAX} questions of this call are open already"
             raise Unanswered({"code": _NOT_ASKED, "message": f"{why}: its client was not asked"})
         key = f"{self._me.incarnation}-{next(self._numbers)}"
-        answer = self._answers[call, key] = self._loop.create_future()
         question = Question(call, key, method, params, self._me, self)
         try:
+            asked = _asked(question)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise Unanswered({"code": _NOT_ASKED, "message": f"the question is not JSON: {error}"}) from error
+        answer = self._answers[call, key] = self._loop.create_future()
+        try:
             self._put(question)
-            self._broadcast(_asked(question))
+            self._broadcast(asked)
             await asyncio.wait([answer, over], return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
                 raise Unanswered({"code": _NOT_ASKED, "message": "the call has ended, and nobody has answered"})
@@ -410,5 +418,5 @@ class _Waiting:
 
 
 def _asked(question: Question) -> Asked:
-    params = msgspec.Raw(msgspec.json.encode(question.params))
+    params = msgspec.Raw(encode_payload(question.params))
     return Asked(question.call, question.key, question.method, params)

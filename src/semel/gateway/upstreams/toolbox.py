@@ -26,7 +26,7 @@ from semel.deadlines import Deadlines
 from semel.gateway import meta
 from semel.gateway.asker import Asker
 from semel.gateway.loopthread import LoopThread
-from semel.gateway.results import described, ended, failed, not_begun
+from semel.gateway.results import described, ended, failed, not_begun, refused
 from semel.gateway.runningloop import RunningLoop
 from semel.gateway.upstreams.declare import CURRENT, CurrentCall
 from semel.gateway.upstreams.fleet import Fleet
@@ -295,8 +295,7 @@ class McpToolbox:
         except TaskEnded as end:
             return failed(f"{tool} {end}", end.status)
         except MCPError as error:
-            text = f"{tool} failed: {error.message} (protocol error {error.code})"
-            return failed(text, error=error.error.model_dump(mode="json", exclude_none=True))
+            return refused(f"{tool} failed: {error.message} (protocol error {error.code})", error.error)
         except ValidationError as error:
             return failed(f"{tool} ran, and what its server answered is no result of a tool: {error}")
         except asyncio.CancelledError:
