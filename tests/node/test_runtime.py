@@ -529,6 +529,20 @@ async def test_a_hook_is_asked_before_a_crash_puts_a_once_call_in_doubt(
         assert others.attempts == []
 
 
+async def test_what_no_entry_could_hold_of_a_servers_last_words_and_a_hooks_is_said_with_question_marks(
+    tmp_path: Path,
+) -> None:
+    async with cluster(tmp_path) as c:
+        tools = Tools()
+        tools.ending, tools.learnt = Gone("it did not find \udcff"), Unknown("neither did its hook find \ud800")
+        node = await c.start("n1", tools)
+        reply = await asyncio.wait_for(node.call("work", {}, key="k", caller="shop"), 10)
+        assert reply.record.status is Status.IN_DOUBT
+        assert (reply.record.reason or "").endswith("it did not find ?; neither did its hook find ?")
+        tools.ending = Done(Status.OK, RESULT)
+        assert (await node.call("work", {}, key="l", caller="shop")).record.status is Status.OK
+
+
 async def test_a_tool_that_is_lost_is_asked_after_at_once(tmp_path: Path) -> None:
     async with cluster(tmp_path) as c:
         tools = Tools()

@@ -127,8 +127,9 @@ class Performing:
                 aside.close()
         duration_ms = round((time.monotonic() - begun_s) * 1000, 3)
         if isinstance(ended, Gone):
-            _log.warning("%s was lost while it ran: %s", run.call.tool, ended.reason)
-            self.step(Lost(run.run, ended.reason))
+            reason = _sayable(ended.reason)
+            _log.warning("%s was lost while it ran: %s", run.call.tool, reason)
+            self.step(Lost(run.run, reason))
         else:
             self.step(Ended(run.run, ended.status, ended.result, duration_ms))
 
@@ -141,4 +142,9 @@ class Performing:
             _log.info("%s acted for the key %r, as its reconcile hook knows", call.tool, call.id.key)
             self.step(Reconciled(question.intent, learnt.result))
         else:
-            self.step(Reconciled(question.intent, None, learnt.reason))
+            self.step(Reconciled(question.intent, None, _sayable(learnt.reason)))
+
+
+def _sayable(text: str) -> str:
+    """Return what a server or a hook said with a ? for each half character: a file's name has some, an entry none."""
+    return text.encode(errors="replace").decode()
