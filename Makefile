@@ -6,7 +6,8 @@ SEEDS   ?= 20000
 MINUTES ?= 1
 LOG     ?= sqlite
 THROUGH ?= follower
-WORKERS ?= auto
+# One more than there are processors: a third of the time, tests wait for processes and clocks.
+WORKERS ?= $(shell expr $$(nproc) + 1)
 
 .PHONY: help demo demo-quorum test check lint types imports sim mutants fire chaos hosts chaos-peers conformance million bench readme lock clean
 
@@ -21,7 +22,7 @@ demo-quorum: $(READY)  ## the same on three etcd members and three nodes; etcd's
 
 # A test starts many processes: what one of them has compiled, the others need not.
 test: export PYTHONDONTWRITEBYTECODE =
-test: $(READY)  ## the whole test suite, with coverage of the core by its own tests; in as many processes as WORKERS=auto says
+test: $(READY)  ## the whole test suite, with coverage of the core by its own tests; in WORKERS processes
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS) --cov
 
 check: lint types imports  ## lint, types and import rules
