@@ -1,15 +1,18 @@
 """Bare conditional appends by semel's own engines: `appends.py URL [ENTRIES]`, as `fsyncs.py` does.
 
-ENTRIES of 600 bytes each are appended at a time; each caller has a log of its own, whose number stands for `{}` in URL.
+ENTRIES of 600 bytes each are appended at a time, and proposed again if there is no answer, as a node does; each caller
+has a log of its own, whose number stands for `{}` in URL.
 """
 
 import asyncio
 import json
 import sys
 import time
+from functools import partial
 
 from semel.log.engines import open_log
 from semel.log.protocol import Log
+from semel.node.insisting import insist
 
 
 async def main() -> None:
@@ -20,7 +23,7 @@ async def main() -> None:
     async def append_on(number: int, until_s: float) -> list[float]:
         latencies_ms = []
         while (at_s := time.perf_counter()) < until_s:
-            tails[number] = await logs[number].append(tails[number], entries)
+            tails[number] = await insist(partial(logs[number].append, tails[number], entries))
             latencies_ms.append((time.perf_counter() - at_s) * 1000)
         return latencies_ms
 
