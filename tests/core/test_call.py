@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import random
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -232,7 +233,11 @@ def test_what_is_not_json_is_bad_arguments(arguments: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("leaf", [None, 1.5], ids=["plain", "with a number that is not"])
-@pytest.mark.parametrize("around", [lambda it: [it], lambda it: (it,), lambda it: {"a": it}], ids=["[]", "()", "{}"])
+@pytest.mark.parametrize(
+    "around",
+    [lambda it: [it], lambda it: (it,), lambda it: {"a": it}, lambda it: OrderedDict(a=it)],
+    ids=["[]", "()", "{}", "a kind of {}"],
+)
 def test_what_is_nested_more_deeply_than_every_node_can_read_is_no_payload(
     leaf: object, around: Callable[[object], object]
 ) -> None:

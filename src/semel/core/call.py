@@ -8,7 +8,6 @@ import enum
 import hashlib
 import json
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -225,9 +224,15 @@ def encode_payload(value: dict[str, Any], *, odd: str = "strict") -> bytes:
         TypeError, ValueError: it is not JSON.
         RecursionError: it is nested more deeply than `NESTING_MAX`.
     """
-    if is_plain_json(value):
-        with suppress(UnicodeEncodeError):
-            return msgspec.json.encode(value)
+    if not is_plain_json(value):
+        return _in_full(value, odd)
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return _in_full(value, odd)
+
+
+def _in_full(value: dict[str, Any], odd: str) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(errors=odd)
 
 
@@ -288,15 +293,19 @@ def is_plain_json(value: Any, levels: int = NESTING_MAX) -> bool:
         return True
     if kind is int:
         return bool(-JSON_INTEGER_MAX <= value <= JSON_INTEGER_MAX)
-    plain = kind is dict or kind is list
+    plain = True
     parts: Iterable[Any] = value
-    if isinstance(value, dict):
+    if kind is dict:
         for name in value:
             if type(name) is not str:
                 plain = False
         parts = value.values()
-    elif not isinstance(value, list | tuple):
-        return False
+    elif kind is not list:
+        plain = False
+        if isinstance(value, dict):
+            parts = value.values()
+        elif not isinstance(value, list | tuple):
+            return False
     if not levels:
         raise RecursionError(f"nested more deeply than {NESTING_MAX} levels")
     for part in parts:  # every call is looked through, and a generator takes twice as long
