@@ -985,6 +985,7 @@ async def test_a_log_whose_entries_are_deleted_behind_running_nodes_ends_them_wi
         for node in (n1, n2):
             error = await asyncio.wait_for(asyncio.shield(node.runtime.failed), 10.0)
             assert isinstance(error, LogDamaged)
+            assert "the log ends at position 2, and had" in str(error)
             assert "deleted" in str(error)
 
 

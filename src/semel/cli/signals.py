@@ -6,6 +6,11 @@ import signal
 from collections.abc import Iterator
 
 
+def heeded(*numbers: signal.Signals) -> list[signal.Signals]:
+    """Return those of these signals that the process was not started to ignore, as nohup has it."""
+    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 class Signals:
     """What the operator wants: the first signal asks the process to go, the next one hurries it."""
 
@@ -17,11 +22,7 @@ class Signals:
     def caught(self) -> Iterator[None]:
         """Take SIGINT, SIGTERM and SIGHUP while the context is open; a signal that is ignored (nohup) stays so."""
         loop = asyncio.get_running_loop()
-        caught = [
-            number
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-            if signal.getsignal(number) is not signal.SIG_IGN
-        ]
+        caught = heeded(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         for number in caught:
             loop.add_signal_handler(number, self._take)
         try:

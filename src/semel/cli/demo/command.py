@@ -17,6 +17,7 @@ from semel.cli.demo.story import Story
 from semel.cli.exits import Exit
 from semel.cli.lesson import Lesson
 from semel.cli.output import note, stdout_console
+from semel.cli.signals import heeded
 from semel.errors import SemelError, UsageError
 
 STORY_S = 120.0
@@ -89,9 +90,8 @@ async def _play(folder: Path, *, keep: bool, quorum: bool) -> Exit:
     begun_s = time.monotonic()
     playing = asyncio.current_task()
     assert playing is not None
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(ending) is not signal.SIG_IGN:  # as nohup has it
-            asyncio.get_running_loop().add_signal_handler(ending, playing.cancel)
+    for ending in heeded(signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(ending, playing.cancel)
     narrator = Narrator(stdout_console())
     stage, story = _cast(folder, narrator, quorum=quorum)
     try:
